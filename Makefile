@@ -1,0 +1,42 @@
+# Packages that test, quick, soak and bench look at.
+PKGS ?= ./...
+# How long `make soak` spends on each fuzz target.
+FUZZTIME ?= 30s
+
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+export PKGS FUZZTIME
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test quick soak bench fmt clean
+
+help: ## show this list
+	@echo 'make TARGET [PKGS=./internal/store/...]'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the checks need (Debian, as root), or say what is missing
+	@scripts/setup
+
+build: ## build ./bin/writ, one static binary
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/writ ./cmd/writ
+
+test: ## run every check: set-up, gofmt, vet, static analysis, known vulnerabilities, race tests on both databases and in a browser
+	@scripts/test
+
+quick: ## run vet and the short tests, on SQLite only; for while you work
+	@go vet $(PKGS)
+	@env -u WRIT_TEST_POSTGRES -u WRIT_TEST_CHROMIUM -u WRIT_TEST_REQUIRE go test -short -timeout 80s $(PKGS)
+	@echo 'Left out: race detector, PostgreSQL, browser, static analysis and long tests. "make test" runs all.'
+
+soak: ## run the long tests: soak, kill, and each fuzz target for FUZZTIME
+	@scripts/soak
+
+bench: ## measure: writ bench, then the Go benchmarks
+	go run ./cmd/writ bench
+	go test -run '^$$' -bench . -benchmem $(PKGS)
+
+fmt: ## format all Go files
+	@gofmt -s -w .
+
+clean: ## remove what make built
+	@rm -rf bin
