@@ -1,0 +1,99 @@
+package store
+
+const grantColumns = `id, user_id, client_id, session_id, scope, resources, acr, amr, key_id, auth_time,
+	created, used, expires, ended, end_reason`
+
+func scanGrant(r row, g *Grant) error {
+	return r.Scan(&g.ID, &g.UserID, &g.ClientID, &g.SessionID, array[string]{&g.Scope},
+		array[string]{&g.Resources}, &g.ACR, array[string]{&g.AMR}, &g.KeyID, stamp{&g.AuthTime},
+		stamp{&g.Created}, stamp{&g.Used}, stamp{&g.Expires}, stamp{&g.Ended}, &g.EndReason)
+}
+
+// Grant finds a grant, living or ended.
+func (tx *Tx) Grant(id string) (*Grant, error) {
+	return one(tx, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE issuer = $1 AND id = $2`, tx.issuer, id)
+}
+
+// PutGrant inserts or replaces a grant.
+func (tx *Tx) PutGrant(g *Grant) error {
+	return tx.put(`INSERT INTO grants (issuer, `+grantColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+		ON CONFLICT (issuer, id) DO UPDATE SET user_id = excluded.user_id,
+		client_id = excluded.client_id, session_id = excluded.session_id, scope = excluded.scope,
+		resources = excluded.resources, acr = excluded.acr, amr = excluded.amr,
+		key_id = excluded.key_id, auth_time = excluded.auth_time, created = excluded.created,
+		used = excluded.used, expires = excluded.expires, ended = excluded.ended,
+		end_reason = excluded.end_reason`,
+		tx.issuer, g.ID, g.UserID, g.ClientID, g.SessionID, text(g.Scope), text(g.Resources), g.ACR,
+		text(g.AMR), g.KeyID, micros(g.AuthTime), micros(g.Created), micros(g.Used),
+		micros(g.Expires), micros(g.Ended), g.EndReason)
+}
+
+// GrantsOf lists the living grants of a person, newest first.
+func (tx *Tx) GrantsOf(userID string) ([]*Grant, error) {
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
+		WHERE issuer = $1 AND user_id = $2 AND ended = 0 ORDER BY created DESC, id`, tx.issuer, userID)
+}
+
+// GrantsOfSession lists the living grants that end with a browser session, newest first.
+func (tx *Tx) GrantsOfSession(sid string) ([]*Grant, error) {
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
+		WHERE issuer = $1 AND session_id = $2 AND ended = 0 ORDER BY created DESC, id`, tx.issuer, sid)
+}
+
+// GrantsOfClient lists the living grants of a client whose id is greater than after, by id.
+func (tx *Tx) GrantsOfClient(clientID, after string, limit int) ([]*Grant, error) {
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
+		WHERE issuer = $1 AND client_id = $2 AND id > $3 AND ended = 0 ORDER BY id LIMIT $4`,
+		tx.issuer, clientID, after, limit)
+}
+
+const codeColumns = `hash, client_id, user_id, session_id, redirect_uri, challenge, scope, resources, nonce,
+	acr, amr, key_id, auth_time, expires, used, grant_id`
+
+// Code finds an authorization code by its hash, redeemed or not.
+func (tx *Tx) Code(hash []byte) (*Code, error) {
+	return one(tx, func(r row, c *Code) error {
+		return r.Scan(&c.Hash, &c.ClientID, &c.UserID, &c.SessionID, &c.RedirectURI, &c.Challenge,
+			array[string]{&c.Scope}, array[string]{&c.Resources}, &c.Nonce, &c.ACR,
+			array[string]{&c.AMR}, &c.KeyID, stamp{&c.AuthTime}, stamp{&c.Expires}, stamp{&c.Used},
+			&c.GrantID)
+	}, `SELECT `+codeColumns+` FROM codes WHERE issuer = $1 AND hash = $2`, tx.issuer, hash)
+}
+
+// PutCode inserts or replaces an authorization code.
+func (tx *Tx) PutCode(c *Code) error {
+	return tx.put(`INSERT INTO codes (issuer, `+codeColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+		ON CONFLICT (issuer, hash) DO UPDATE SET client_id = excluded.client_id,
+		user_id = excluded.user_id, session_id = excluded.session_id,
+		redirect_uri = excluded.redirect_uri, challenge = excluded.challenge, scope = excluded.scope,
+		resources = excluded.resources, nonce = excluded.nonce, acr = excluded.acr,
+		amr = excluded.amr, key_id = excluded.key_id, auth_time = excluded.auth_time,
+		expires = excluded.expires, used = excluded.used, grant_id = excluded.grant_id`,
+		tx.issuer, c.Hash, c.ClientID, c.UserID, c.SessionID, c.RedirectURI, c.Challenge,
+		text(c.Scope), text(c.Resources), c.Nonce, c.ACR, text(c.AMR), c.KeyID,
+		micros(c.AuthTime), micros(c.Expires), micros(c.Used), c.GrantID)
+}
+
+const refreshColumns = `hash, grant_id, client_id, created, expires, spent, successor_hash, successor`
+
+// Refresh finds a refresh token by its hash, spent or not.
+func (tx *Tx) Refresh(hash []byte) (*Refresh, error) {
+	return one(tx, func(r row, f *Refresh) error {
+		return r.Scan(&f.Hash, &f.GrantID, &f.ClientID, stamp{&f.Created}, stamp{&f.Expires},
+			stamp{&f.Spent}, &f.SuccessorHash, &f.Successor)
+	}, `SELECT `+refreshColumns+` FROM refreshes WHERE issuer = $1 AND hash = $2`, tx.issuer, hash)
+}
+
+// PutRefresh inserts or replaces a refresh token.
+func (tx *Tx) PutRefresh(r *Refresh) error {
+	return tx.put(`INSERT INTO refreshes (issuer, `+refreshColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (issuer, hash) DO UPDATE SET grant_id = excluded.grant_id,
+		client_id = excluded.client_id, created = excluded.created, expires = excluded.expires,
+		spent = excluded.spent, successor_hash = excluded.successor_hash,
+		successor = excluded.successor`,
+		tx.issuer, r.Hash, r.GrantID, r.ClientID, micros(r.Created), micros(r.Expires),
+		micros(r.Spent), r.SuccessorHash, r.Successor)
+}

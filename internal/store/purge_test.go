@@ -1,0 +1,135 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/writ-auth/writ/internal/store"
+)
+
+// kinds puts a record of each kind that ends, with its end at a time, and says how long
+// after its end it is kept.
+func kinds(at time.Time) map[string]struct {
+	keep time.Duration
+	put  func(tx *store.Tx, id string) error
+} {
+	type kind = struct {
+		keep time.Duration
+		put  func(tx *store.Tx, id string) error
+	}
+	return map[string]kind{
+		"flow": {0, func(tx *store.Tx, id string) error { return tx.PutFlow(&store.Flow{ID: id, Expires: at}) }},
+		"code": {time.Hour, func(tx *store.Tx, id string) error {
+			return tx.PutCode(&store.Code{Hash: []byte(id), Expires: at, Used: at})
+		}},
+		"refresh": {0, func(tx *store.Tx, id string) error {
+			return tx.PutRefresh(&store.Refresh{Hash: []byte(id), GrantID: "none", Expires: at})
+		}},
+		"refresh of an ended grant": {24 * time.Hour, func(tx *store.Tx, id string) error {
+			return tx.PutRefresh(&store.Refresh{Hash: []byte("e" + id), GrantID: "ended", Expires: at.Add(999 * time.Hour)})
+		}},
+		"grant": {0, func(tx *store.Tx, id string) error { return tx.PutGrant(&store.Grant{ID: id, Expires: at}) }},
+		"ended grant": {24 * time.Hour, func(tx *store.Tx, id string) error {
+			return tx.PutGrant(&store.Grant{ID: "e" + id, Expires: at.Add(999 * time.Hour), Ended: at})
+		}},
+		"session": {0, func(tx *store.Tx, id string) error {
+			return tx.PutSession(&store.Session{ID: id, SecretHash: []byte(id), Expires: at})
+		}},
+		"rule": {0, func(tx *store.Tx, id string) error {
+			return tx.Append(store.Entry{Kind: "jti", Value: id, At: at.Add(-time.Hour), Until: at})
+		}},
+		"config": {time.Hour, func(tx *store.Tx, id string) error {
+			return tx.Append(store.Entry{Kind: "config", Value: id, At: at})
+		}},
+		"once": {0, func(tx *store.Tx, id string) error {
+			_, err := tx.Once("p", []byte(id), at)
+			return err
+		}},
+		"attempt": {24 * time.Hour, func(tx *store.Tx, id string) error {
+			return tx.PutAttempt(store.Attempt{Key: id, At: at})
+		}},
+		"guard state": {time.Hour, func(tx *store.Tx, id string) error {
+			return tx.PutGuardState(store.GuardState{ClientID: "c", Instance: id, Seen: at})
+		}},
+		"invite": {0, func(tx *store.Tx, id string) error {
+			return tx.PutInvite(&store.Invite{Hash: []byte(id), Expires: at})
+		}},
+		"key": {0, func(tx *store.Tx, id string) error { return tx.PutKey(&store.Key{ID: id, Expires: at}) }},
+	}
+}
+
+func TestPurgeRemovesWhatIsOverAndNoMore(t *testing.T) {
+	both(t, func(t *testing.T, open func(string) *store.DB) {
+		d, other := open(issuer), open("https://other.example.com")
+		const rows, limit = 7, 3
+		for _, db := range []*store.DB{d, other} {
+			update(t, db, func(tx *store.Tx) error {
+				for _, k := range kinds(base) {
+					for i := range rows {
+						if err := k.put(tx, fmt.Sprint(i)); err != nil {
+							return err
+						}
+					}
+				}
+				// What never ends, and the newest entry of the feed, stay.
+				for _, k := range kinds(time.Time{}) {
+					if err := k.put(tx, "kept"); err != nil {
+						return err
+					}
+				}
+				return errors.Join(
+					tx.PutGrant(&store.Grant{ID: "ended", Ended: base}),
+					tx.PutGrant(&store.Grant{ID: "parent", Expires: base}),
+					tx.PutRefresh(&store.Refresh{Hash: []byte("child"), GrantID: "parent", Expires: base.Add(999 * time.Hour)}),
+					tx.PutAttempt(store.Attempt{Key: "kept", At: base.Add(48 * time.Hour)}),
+					tx.PutGuardState(store.GuardState{ClientID: "c", Instance: "kept", Seen: base.Add(48 * time.Hour)}),
+					tx.Append(store.Entry{Kind: "jti", Value: "last", Until: base}))
+			})
+		}
+		purge := func(now time.Time) (total int) {
+			for {
+				n, err := d.Purge(context.Background(), now, limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n > limit*len(kinds(base)) {
+					t.Errorf("one round removed %d rows, want at most %d of each kind", n, limit)
+				}
+				if n == 0 {
+					return total
+				}
+				total += n
+			}
+		}
+		if n := purge(base); n > 1 { // the config entry without a time
+			t.Errorf("removed %d rows at the moment of expiry, want none", n)
+		}
+		for _, now := range []time.Duration{0, time.Hour, 24 * time.Hour} {
+			want := 0
+			for _, k := range kinds(base) {
+				if k.keep == now {
+					want += rows
+				}
+			}
+			if now == 24*time.Hour {
+				want++ // the grant "ended"
+			}
+			if n := purge(base.Add(now + time.Microsecond)); n != want {
+				t.Errorf("%v after the end: removed %d rows, want %d", now, n, want)
+			}
+		}
+		view(t, d, func(tx *store.Tx) error {
+			_, parent := tx.Grant("parent") // expired, but a refresh token of it is not
+			_, session := tx.Session("kept")
+			feed, err := tx.Feed(0, 10)
+			if len(feed) == 0 || feed[len(feed)-1].Value != "last" {
+				t.Errorf("feed = %+v, want the newest entry kept", feed)
+			}
+			return errors.Join(parent, session, err)
+		})
+		view(t, other, func(tx *store.Tx) error { _, err := tx.Session("0"); return err })
+	})
+}
