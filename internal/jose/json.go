@@ -7,7 +7,7 @@ import (
 )
 
 // text is JSON in either form. A string is walked and cut without copying.
-type text interface{ string | []byte }
+type text interface{ ~string | ~[]byte }
 
 // Members walks the members of the JSON object that data is, in order. It is
 // stricter than RFC 8259 asks: at every depth it refuses member names that

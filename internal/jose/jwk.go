@@ -84,16 +84,16 @@ func (j *jwk) public() (crypto.PublicKey, error) {
 	switch {
 	case j.kty == "EC" && j.crv == "P-256":
 		// RFC 7518 §6.2.1.2: the full size of a coordinate.
-		point, err := j.decode([]byte{4}, j.x, 33)
+		point, err := coordinate([]byte{4}, j.x, 33)
 		if err != nil {
 			return nil, fmt.Errorf("x: %w", err)
 		}
-		if point, err = j.decode(point, j.y, 65); err != nil {
+		if point, err = coordinate(point, j.y, 65); err != nil {
 			return nil, fmt.Errorf("y: %w", err)
 		}
 		return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
 	case j.kty == "OKP" && j.crv == "Ed25519":
-		point, err := j.decode(nil, j.x, ed25519.PublicKeySize)
+		point, err := coordinate(nil, j.x, ed25519.PublicKeySize)
 		if err != nil {
 			return nil, fmt.Errorf("x: %w", err)
 		}
@@ -125,9 +125,9 @@ func (j *jwk) rsa() (crypto.PublicKey, error) {
 	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent.Int64())}, nil
 }
 
-// decode appends a coordinate to dst, which must then have the given length.
-func (j *jwk) decode(dst []byte, coordinate string, want int) ([]byte, error) {
-	dst, err := DecodeSegment(dst, coordinate)
+// coordinate appends to dst, which must then have the wanted length.
+func coordinate(dst []byte, segment string, want int) ([]byte, error) {
+	dst, err := DecodeSegment(dst, segment)
 	if err != nil {
 		return nil, err
 	}

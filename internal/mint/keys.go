@@ -1,0 +1,302 @@
+package mint
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/internal/store"
+)
+
+const macAlgorithm = "HMAC-SHA-256"
+
+// Rotate does what is due: it makes, promotes and drops keys, each in its own
+// transaction, so that several replicas doing it at once agree.
+func (m *Mint) Rotate(ctx context.Context) error {
+	type kind struct{ use, alg string }
+	kinds := []kind{{useMAC, macAlgorithm}, {useTag, macAlgorithm}, {useFeed, jose.Ed25519}}
+	for _, alg := range m.cfg.Algorithms {
+		kinds = append(kinds, kind{useSign, alg})
+	}
+	changed := false
+	for _, k := range kinds {
+		// A family needs at most a drop, a promotion and a new key at a time.
+		for range 8 {
+			did, err := m.rotateOne(ctx, k.use, k.alg, false)
+			if err != nil {
+				return fmt.Errorf("rotate %s %s keys: %w", k.use, k.alg, err)
+			}
+			if !did {
+				break
+			}
+			changed = true
+		}
+	}
+	if changed || m.state.Load() == nil {
+		return m.Reload(ctx)
+	}
+	return nil
+}
+
+// Advance publishes the next signing key of alg at once, ahead of the schedule.
+// Signing moves to it as by schedule: when it has been public long enough.
+// It returns the kid that waits, which may have been waiting already.
+func (m *Mint) Advance(ctx context.Context, alg string) (string, error) {
+	if !slices.Contains(m.cfg.Algorithms, alg) {
+		return "", fmt.Errorf("no keys of algorithm %q are kept here", alg)
+	}
+	if _, err := m.rotateOne(ctx, useSign, alg, true); err != nil {
+		return "", fmt.Errorf("publish next %s key: %w", alg, err)
+	}
+	if err := m.Reload(ctx); err != nil {
+		return "", err
+	}
+	f := familyOf(m.state.Load().keys, useSign, alg)
+	if f.waiting != nil {
+		return f.waiting.ID, nil
+	}
+	return f.signing.ID, nil
+}
+
+// rotateOne makes the fresh key outside the transaction and decides inside it.
+func (m *Mint) rotateOne(ctx context.Context, use, alg string, now bool) (bool, error) {
+	decide := func(tx *store.Tx) (family, step, error) {
+		keys, err := tx.Keys()
+		if err != nil {
+			return family{}, stepNone, err
+		}
+		at := m.cfg.Now()
+		guards, err := tx.GuardStates(at.Add(-time.Hour))
+		if err != nil {
+			return family{}, stepNone, err
+		}
+		f := familyOf(keys, use, alg)
+		if use == useMAC && f.signing != nil {
+			return f, stepNone, nil
+		}
+		plan := m.plan
+		if use == useTag { // nobody outside needs to see it first
+			plan.publish, plan.deadline = 0, 0
+		}
+		s := plan.judge(f, f.waiting != nil && use == useSign && held(guards, f.waiting.ID), at)
+		if now && s == stepNone && f.waiting == nil {
+			s = stepNext
+		}
+		return f, s, nil
+	}
+	var due step
+	err := m.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		_, s, err := decide(tx)
+		due = s
+		return err
+	})
+	if err != nil || due == stepNone {
+		return false, err
+	}
+	var fresh *store.Key
+	if due == stepFirst || due == stepNext {
+		if fresh, err = m.generate(use, alg); err != nil {
+			return false, err
+		}
+	}
+	did := false
+	err = m.cfg.DB.Update(ctx, func(tx *store.Tx) error {
+		did = false
+		f, s, err := decide(tx)
+		if err != nil || s != due { // another replica was first
+			return err
+		}
+		did = true
+		return m.apply(tx, f, s, fresh)
+	})
+	return did && err == nil, err
+}
+
+func (m *Mint) apply(tx *store.Tx, f family, s step, fresh *store.Key) error {
+	now := m.cfg.Now()
+	line := store.Audit{At: now, Actor: "system"}
+	switch s {
+	case stepFirst, stepNext:
+		fresh.Created = now
+		fresh.Active = time.Time{}
+		if s == stepFirst {
+			fresh.Active = now
+		}
+		if err := tx.PutKey(fresh); err != nil {
+			return err
+		}
+		line.Action, line.Target = "key.add", fresh.ID
+	case stepPromote:
+		f.waiting.Active = now
+		if err := tx.PutKey(f.waiting); err != nil {
+			return err
+		}
+		if f.signing != nil {
+			f.signing.Retired, f.signing.Expires = now, now.Add(m.plan.retain)
+			if err := tx.PutKey(f.signing); err != nil {
+				return err
+			}
+		}
+		line.Action, line.Target = "key.promote", f.waiting.ID
+	case stepDrop:
+		if err := tx.DeleteKey(f.retired[0].ID); err != nil {
+			return err
+		}
+		line.Action, line.Target = "key.remove", f.retired[0].ID
+	}
+	tx.Append(store.Entry{Kind: "key", Value: line.Target, Reason: line.Action, At: now})
+	return tx.Audit(line)
+}
+
+// generate makes and seals a key. RSA takes a few hundred milliseconds, which
+// is why this happens outside the transaction.
+func (m *Mint) generate(use, alg string) (*store.Key, error) {
+	id, err := randomBytes(m.cfg.Rand, 9)
+	if err != nil {
+		return nil, err
+	}
+	k := &store.Key{ID: base64.RawURLEncoding.EncodeToString(id), Use: use, Algorithm: alg}
+	var secret []byte
+	if alg == macAlgorithm {
+		if secret, err = randomBytes(m.cfg.Rand, 32); err != nil {
+			return nil, err
+		}
+	} else {
+		private, err := newPrivate(alg)
+		if err != nil {
+			return nil, fmt.Errorf("generate %s key: %w", alg, err)
+		}
+		if secret, err = x509.MarshalPKCS8PrivateKey(private); err != nil {
+			return nil, fmt.Errorf("encode private key: %w", err)
+		}
+		if k.Public, err = (jose.Key{ID: k.ID, Alg: alg, Public: private.Public()}).Encode(); err != nil {
+			return nil, fmt.Errorf("encode public key: %w", err)
+		}
+	}
+	k.Sealed, err = m.cfg.Seal.Seal("key "+use, m.cfg.Issuer, k.ID, secret)
+	return k, err
+}
+
+func newPrivate(alg string) (crypto.Signer, error) {
+	switch alg {
+	case jose.ES256:
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case jose.Ed25519:
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		return private, err
+	case jose.RS256, jose.PS256:
+		return rsa.GenerateKey(rand.Reader, 2048)
+	}
+	return nil, fmt.Errorf("algorithm %q is not one of ours", alg)
+}
+
+// Reload reads the keys again; the server calls it when the feed says that
+// another replica changed them.
+func (m *Mint) Reload(ctx context.Context) error {
+	var keys []*store.Key
+	err := m.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		keys, err = tx.Keys()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("load keys: %w", err)
+	}
+	r := &ring{signers: map[string]*signer{}, public: map[string]*jose.Key{}, keys: keys}
+	slices.SortFunc(keys, func(a, b *store.Key) int { return b.Created.Compare(a.Created) })
+	for _, k := range keys {
+		if err := m.take(r, k); err != nil {
+			return fmt.Errorf("open key %s: %w", k.ID, err)
+		}
+	}
+	m.state.Store(r)
+	return nil
+}
+
+// take puts one stored key where it belongs in r.
+func (m *Mint) take(r *ring, k *store.Key) error {
+	secret, err := m.cfg.Seal.Open("key "+k.Use, m.cfg.Issuer, k.ID, k.Sealed)
+	if err != nil {
+		return err
+	}
+	signing := !k.Active.IsZero() && k.Retired.IsZero()
+	switch k.Use {
+	case useMAC:
+		if m.mac == nil {
+			m.mac = secret
+		}
+		return nil
+	case useTag:
+		if signing {
+			r.tags = append([][]byte{secret}, r.tags...)
+		} else {
+			r.tags = append(r.tags, secret)
+		}
+		return nil
+	}
+	public, err := jose.ParseKey(k.Public)
+	if err != nil {
+		return err
+	}
+	private, err := x509.ParsePKCS8PrivateKey(secret)
+	if err != nil {
+		return fmt.Errorf("decode private key: %w", err)
+	}
+	key, ok := private.(crypto.Signer)
+	if !ok {
+		return fmt.Errorf("private key of type %T cannot sign", private)
+	}
+	s := &signer{id: k.ID, alg: k.Algorithm, key: key}
+	s.header = jose.Header{Alg: k.Algorithm, Typ: typAccess, KeyID: k.ID}.Encode()
+	s.segment = base64.RawURLEncoding.EncodeToString(s.header)
+	if k.Use == useSign {
+		r.public[k.ID] = &public
+	}
+	switch {
+	case !signing:
+	case k.Use == useFeed:
+		r.feed = s
+	default:
+		r.signers[k.Algorithm] = s
+	}
+	return nil
+}
+
+// KeyState is one published key in words.
+type KeyState struct {
+	ID        string    `json:"kid"`
+	Algorithm string    `json:"alg"`
+	Use       string    `json:"use"`
+	State     string    `json:"state"` // waiting, signing or retired
+	Created   time.Time `json:"created"`
+	Active    time.Time `json:"active,omitzero"`
+	Retired   time.Time `json:"retired,omitzero"`
+	Expires   time.Time `json:"expires,omitzero"`
+}
+
+// Keys lists the keys that sign, newest first.
+func (m *Mint) Keys() []KeyState {
+	var out []KeyState
+	for _, k := range m.state.Load().keys {
+		if k.Use != useSign && k.Use != useFeed {
+			continue
+		}
+		state := "signing"
+		if !k.Retired.IsZero() {
+			state = "retired"
+		} else if k.Active.IsZero() {
+			state = "waiting"
+		}
+		out = append(out, KeyState{k.ID, k.Algorithm, k.Use, state, k.Created, k.Active, k.Retired, k.Expires})
+	}
+	return out
+}

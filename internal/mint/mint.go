@@ -1,0 +1,181 @@
+// Package mint makes tokens: it holds the issuer's signing keys, rotates them,
+// and signs access tokens, ID tokens and feed batches with them. It does not
+// decide whether a token may be made; package grant does.
+//
+// Invariant: a key signs only while it is public, and stays public until the
+// last token it signed has expired.
+package mint
+
+import (
+	"context"
+	"crypto"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/internal/store"
+)
+
+// LongestLife is the longest an access token may ever live. A revocation rule is
+// kept this long and twice the permitted clock skew.
+const LongestLife = 24 * time.Hour
+
+// Skew is the clock difference that verifiers are allowed to forgive.
+const Skew = time.Minute
+
+// Config says how tokens are made. The zero value of every optional field is sane.
+type Config struct {
+	Issuer     string // required
+	DB         *store.DB
+	Seal       *Sealer
+	Algorithms []string         // signing algorithms kept ready; nil: ES256 and RS256
+	KeyLife    time.Duration    // how long a key signs; 0: 30 days
+	Publish    time.Duration    // how long it is public before; 0: 2 hours
+	Deadline   time.Duration    // how much longer guards that do not report it are waited for; 0: 24 hours
+	SetMaxAge  time.Duration    // max-age of the JWK set; 0: 5 minutes
+	Now        func() time.Time // nil: time.Now
+	Rand       io.Reader        // nil: crypto/rand
+	Logger     *slog.Logger     // nil: slog.Default
+}
+
+// Mint signs for one issuer. It is safe for concurrent use.
+type Mint struct {
+	cfg   Config
+	plan  schedule
+	state atomic.Pointer[ring]
+	mac   []byte // set by Open, never changed
+}
+
+// ring is the keys in memory; replaced as a whole, never changed.
+type ring struct {
+	signers map[string]*signer   // by algorithm: the one that signs now
+	feed    *signer              // signs feed batches
+	public  map[string]*jose.Key // every published signing key by kid
+	tags    [][]byte             // tag keys, the current one first
+	keys    []*store.Key
+}
+
+type signer struct {
+	id, alg string
+	key     crypto.Signer
+	header  []byte // of an access token
+	segment string // the same, encoded
+}
+
+// Open reads the issuer's keys and makes those that are missing. It fails with
+// ErrSeal when the sealing key is not the one they were sealed with.
+func Open(ctx context.Context, cfg Config) (*Mint, error) {
+	if cfg.Issuer == "" || cfg.DB == nil || cfg.Seal == nil {
+		return nil, errors.New("mint: Issuer, DB and Seal are required")
+	}
+	if len(cfg.Algorithms) == 0 {
+		cfg.Algorithms = []string{jose.ES256, jose.RS256}
+	}
+	for _, p := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&cfg.KeyLife, 30 * 24 * time.Hour}, {&cfg.Publish, 2 * time.Hour}, {&cfg.Deadline, 24 * time.Hour}, {&cfg.SetMaxAge, 5 * time.Minute}} {
+		if *p.field == 0 {
+			*p.field = p.value
+		}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Publish < cfg.SetMaxAge+Skew {
+		return nil, fmt.Errorf("mint: a key must be public for the key set's max-age and a margin (%v) before it signs, not %v", cfg.SetMaxAge+Skew, cfg.Publish)
+	}
+	m := &Mint{cfg: cfg, plan: schedule{
+		life: cfg.KeyLife, publish: cfg.Publish, deadline: cfg.Deadline,
+		retain: LongestLife + cfg.SetMaxAge + 2*Skew,
+	}}
+	if err := m.Reload(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.Rotate(ctx); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Run rotates keys by schedule until ctx ends.
+func (m *Mint) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if err := m.Rotate(ctx); err != nil && ctx.Err() == nil {
+				m.cfg.Logger.Error("rotate keys", "error", err)
+			}
+		}
+	}
+}
+
+// Ready reports whether a signing key is there for every algorithm.
+func (m *Mint) Ready() bool {
+	r := m.state.Load()
+	for _, alg := range m.cfg.Algorithms {
+		if r == nil || r.signers[alg] == nil {
+			return false
+		}
+	}
+	return r.feed != nil
+}
+
+// Standing is the id of the grant a client has on its own behalf at a resource.
+// It is computed, never written: HMAC(issuer key; client, resource).
+func (m *Mint) Standing(clientID, resource string) string {
+	mac := hmac.New(sha256.New, m.mac)
+	fmt.Fprintf(mac, "standing\x00%d\x00%s%s", len(clientID), clientID, resource)
+	return "s_" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
+}
+
+// FeedKey is the key that hashes rule values in this epoch of the feed.
+func (m *Mint) FeedKey(epoch string) []byte {
+	mac := hmac.New(sha256.New, m.mac)
+	mac.Write([]byte("feed\x00" + epoch))
+	return mac.Sum(nil)
+}
+
+// SetMaxAge is how long the key sets may be cached.
+func (m *Mint) SetMaxAge() time.Duration { return m.cfg.SetMaxAge }
+
+// Set is the issuer's public JWK set. The waiting keys are in it.
+func (m *Mint) Set() ([]byte, error) { return m.encode(useSign) }
+
+// FeedSet is the key set of the feed.
+func (m *Mint) FeedSet() ([]byte, error) { return m.encode(useFeed) }
+
+func (m *Mint) encode(use string) ([]byte, error) {
+	var keys []jose.Key
+	for _, k := range m.state.Load().keys {
+		if k.Use != use {
+			continue
+		}
+		key, err := jose.ParseKey(k.Public)
+		if err != nil {
+			return nil, fmt.Errorf("read public key %s: %w", k.ID, err)
+		}
+		keys = append(keys, key)
+	}
+	return jose.EncodeSet(keys)
+}
+
+// Algorithms lists the algorithms with a key ready, the default first.
+func (m *Mint) Algorithms() []string { return m.cfg.Algorithms }
+
+// ProofAlgorithms lists the algorithms of a DPoP proof that are accepted here.
+func (m *Mint) ProofAlgorithms() []string { return jose.Algorithms() }
