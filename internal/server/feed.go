@@ -1,0 +1,108 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync"
+
+	"github.com/writ-auth/writ/internal/grant"
+	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/internal/store"
+	"github.com/writ-auth/writ/token"
+)
+
+// streamsPerGuard is how many connections one guard's client may keep open.
+const streamsPerGuard = 4
+
+// streams counts open connections by client.
+type streams struct {
+	mu   sync.Mutex
+	open map[string]int // guarded by mu
+}
+
+func (s *streams) enter(clientID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[clientID] >= streamsPerGuard {
+		return false
+	}
+	s.open[clientID]++
+	return true
+}
+
+func (s *streams) leave(clientID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[clientID]--; s.open[clientID] <= 0 {
+		delete(s.open, clientID)
+	}
+}
+
+// follower checks the token of a guard.
+func (s *Server) follower(r *http.Request, needed string) (*token.Claims, error) {
+	_, _, feedResource := grant.Own(s.cfg.Issuer)
+	c, err := s.cfg.Authority.Inspect(r.Context(), bearer(r), feedResource.URI)
+	if err != nil {
+		return nil, err
+	}
+	if !c.Has(needed) {
+		return nil, &oauth.Error{Code: oauth.InsufficientScope, Description: "the token lacks " + needed}
+	}
+	return c, nil
+}
+
+// events streams the revocation feed to a registered guard.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	c, err := s.follower(r, grant.ScopeFeedRead)
+	if err != nil {
+		s.failBearer(w, r, err)
+		return
+	}
+	if !s.streams.enter(c.ClientID) {
+		w.Header().Set("Retry-After", "1")
+		writeError(w, http.StatusTooManyRequests, oauth.SlowDown, "this guard has as many connections open as it may", "")
+		return
+	}
+	defer s.streams.leave(c.ClientID)
+	s.cfg.Log.Events().ServeHTTP(w, r)
+}
+
+// snapshot serves the public snapshot where it is switched on.
+func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
+	if !s.cfg.PublicFeed {
+		writeError(w, http.StatusNotFound, oauth.InvalidRequest, "there is no public feed here: register the guard as a client", "")
+		return
+	}
+	s.cfg.Log.Snapshot().ServeHTTP(w, r)
+}
+
+// state takes a guard's report of what it holds.
+func (s *Server) state(w http.ResponseWriter, r *http.Request) {
+	c, err := s.follower(r, grant.ScopeFeedRead)
+	if err != nil {
+		s.failBearer(w, r, err)
+		return
+	}
+	var report struct {
+		Instance string   `json:"instance"`
+		Epoch    string   `json:"epoch"`
+		Position uint64   `json:"position"`
+		KeyIDs   []string `json:"kids"`
+	}
+	err = json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&report)
+	if err != nil || report.Instance == "" || len(report.Instance) > 64 || len(report.KeyIDs) > 100 {
+		s.fail(w, r, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is not a report: {instance, epoch, position, kids}"})
+		return
+	}
+	err = s.cfg.DB.Update(r.Context(), func(tx *store.Tx) error {
+		return tx.PutGuardState(store.GuardState{
+			ClientID: c.ClientID, Instance: report.Instance, Epoch: report.Epoch,
+			Position: report.Position, KeyIDs: report.KeyIDs, Seen: s.cfg.Now(),
+		})
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

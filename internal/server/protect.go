@@ -1,0 +1,51 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/writ-auth/writ/guard"
+	"github.com/writ-auth/writ/internal/oauth"
+)
+
+// protect guards the admin API. A signature alone is never enough there: the
+// guard wants a proof of possession, and the authority checks tag, grant, session
+// and the marks of client and person in the store.
+func (s *Server) protect(resource string) func(scopes ...string) func(http.Handler) http.Handler {
+	return func(scopes ...string) func(http.Handler) http.Handler {
+		return func(next http.Handler) http.Handler {
+			inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if err := s.cfg.Authority.Operator(r.Context(), guard.Presented(r.Context()), resource); err != nil {
+					s.failBearer(w, r, err)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+			return s.admin.With(guard.Need{Scopes: scopes, ProofBound: true})(inner)
+		}
+	}
+}
+
+// failBearer is fail for the issuer's own resources: 401 carries a challenge
+// (RFC 6750 §3).
+func (s *Server) failBearer(w http.ResponseWriter, r *http.Request, err error) {
+	var known *oauth.Error
+	if errors.As(err, &known) && status(known.Code) == http.StatusUnauthorized {
+		w.Header().Add("WWW-Authenticate", oauth.Challenge(oauth.Bearer, "realm", s.cfg.Issuer, "error", known.Code))
+	}
+	s.fail(w, r, err)
+}
+
+// bearer is the one credential of scheme Bearer, "" without one.
+func bearer(r *http.Request) string {
+	headers := r.Header.Values("Authorization")
+	if len(headers) != 1 {
+		return ""
+	}
+	scheme, credential, _ := strings.Cut(headers[0], " ")
+	if !strings.EqualFold(scheme, oauth.Bearer) {
+		return ""
+	}
+	return strings.TrimLeft(credential, " ")
+}
