@@ -1,0 +1,91 @@
+package guard
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+)
+
+const (
+	ways     = 8       // tokens in one set of the cache
+	maxEntry = 4 << 10 // longer tokens are verified each time, so that the cache's size can be told
+)
+
+// A cache holds verified tokens, identified by all of their bytes. It is a
+// table of sets of eight: a token's hash, under a seed nobody knows, names its
+// set, and in a full set the token least used makes room. Reading and writing
+// take no lock. Only what was verified gets in, so forged tokens push nothing
+// out.
+type cache struct {
+	seed maphash.Seed
+	sets []set
+}
+
+// A set's tags tell most tokens apart without following a pointer. A tag and
+// its slot are written one after the other; a reader that meets them between
+// misses at worst, because the whole token decides.
+type set struct {
+	tags  [ways]atomic.Uint32 // part of the hash, never 0 in use
+	slots [ways]atomic.Pointer[entry]
+	hand  atomic.Uint32 // where the search for room goes on
+	_     [28]byte      // fills two cache lines
+}
+
+// newCache returns a cache for n tokens, rounded up to whole sets.
+func newCache(n int) *cache {
+	return &cache{seed: maphash.MakeSeed(), sets: make([]set, (n+ways-1)/ways)}
+}
+
+func (c *cache) place(compact string) (*set, uint32) {
+	h := maphash.String(c.seed, compact)
+	return &c.sets[h%uint64(len(c.sets))], uint32(h>>32) | 1
+}
+
+func (c *cache) get(compact string) *entry {
+	s, tag := c.place(compact)
+	for i := range s.tags {
+		if s.tags[i].Load() != tag {
+			continue
+		}
+		if e := s.slots[i].Load(); e.compact == compact {
+			if !e.used.Load() {
+				e.used.Store(true)
+			}
+			return e
+		}
+	}
+	return nil
+}
+
+func (c *cache) put(e *entry) {
+	if len(e.compact) > maxEntry {
+		return
+	}
+	s, tag := c.place(e.compact)
+	i := s.room(e.compact)
+	s.slots[i].Store(e)
+	s.tags[i].Store(tag)
+}
+
+// room returns the slot to write: that of the same token, a free one, or the
+// first after the hand that was not used since the hand last passed.
+func (s *set) room(compact string) uint32 {
+	free := -1
+	for i := range s.slots {
+		e := s.slots[i].Load()
+		if e == nil {
+			free = i
+		} else if e.compact == compact {
+			return uint32(i)
+		}
+	}
+	if free >= 0 {
+		return uint32(free)
+	}
+	for range ways {
+		i := s.hand.Add(1) % ways
+		if !s.slots[i].Load().used.Swap(false) {
+			return i
+		}
+	}
+	return s.hand.Add(1) % ways
+}

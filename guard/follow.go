@@ -1,0 +1,205 @@
+package guard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/writ-auth/writ/internal/feed"
+	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/internal/keyset"
+	"github.com/writ-auth/writ/internal/oauth"
+)
+
+const feedType = "writ-feed+jwt"
+
+// sources prepares what the guard follows: the issuer's keys, the keys of its
+// feed, and the feed.
+func (e *engine) sources() (err error) {
+	base := strings.TrimSuffix(e.cfg.Issuer, "/") + "/feed"
+	common := keyset.Config{
+		Issuer:       e.cfg.Issuer,
+		InsecureHTTP: e.cfg.InsecureHTTP,
+		Client:       e.cfg.HTTPClient,
+		Now:          e.cfg.Now,
+		Logger:       e.cfg.Logger,
+	}
+	keys, signers := common, common
+	keys.Metadata = oauth.WellKnown(e.cfg.Issuer, oauth.ServerDocument)
+	keys.Algorithms = e.cfg.Algorithms
+	keys.Changed = e.keysChanged
+	if e.keys, err = keyset.New(keys); err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	signers.URL = base + "/jwks"
+	if e.signers, err = keyset.New(signers); err != nil {
+		return fmt.Errorf("guard: keys of the feed: %w", err)
+	}
+	e.feed, err = feed.NewReader(feed.ReaderConfig{
+		Issuer:     e.cfg.Issuer,
+		URL:        base + "/events",
+		PublicURL:  base + "/snapshot",
+		Client:     e.cfg.HTTPClient,
+		Credential: e.cfg.Credential,
+		Verify:     e.verifyFeed,
+		Applied:    e.applied,
+		Now:        e.cfg.Now,
+		Logger:     e.cfg.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	return nil
+}
+
+// follow reads the feed from when the first keys came. No token can be verified
+// before, and with the issuer down the reader would only learn to wait longer;
+// so its first attempt falls together with the issuer's return.
+func (e *engine) follow(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-e.came:
+		_ = e.feed.Run(ctx) // ctx's error
+	}
+}
+
+// verifyFeed checks one message of the feed and returns its payload. Only keys
+// that sign nothing else count.
+func (e *engine) verifyFeed(ctx context.Context, compact string) ([]byte, error) {
+	m, err := jose.Parse(compact)
+	if err != nil {
+		return nil, err
+	}
+	if !m.Header.Is(feedType) {
+		return nil, fmt.Errorf("typ %.32q is not %s", m.Header.Typ, feedType)
+	}
+	key, err := e.signers.Key(ctx, m.Header.KeyID)
+	if err != nil {
+		return nil, fmt.Errorf("key %.64q of the feed: %w", m.Header.KeyID, err)
+	}
+	if err := m.Verify(key); err != nil {
+		return nil, err
+	}
+	return m.Payload, nil
+}
+
+// applied is told by the feed's reader that revocations or word of keys came.
+func (e *engine) applied(b feed.Batch) {
+	if b.KeysChanged {
+		e.keys.Refresh()
+		e.signers.Refresh()
+	}
+	nudge(e.sweep)
+	nudge(e.report)
+}
+
+// keysChanged is told by the key set that keys came or went.
+func (e *engine) keysChanged() {
+	if e.cameAt.CompareAndSwap(0, time.Now().UnixNano()) {
+		close(e.came)
+	}
+	nudge(e.sweep)
+	nudge(e.report)
+}
+
+// nudge leaves word on a channel of capacity 1.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	coalesce    = 50 * time.Millisecond // between two reports
+	reportEvery = 30 * time.Second      // without news
+	retryAfter  = time.Second           // after a report that did not arrive
+)
+
+// reports tells the issuer what this guard holds, so that whoever ends a token
+// learns where it is refused already.
+func (e *engine) reports(ctx context.Context) {
+	failing := false
+	for timer := time.NewTimer(reportEvery); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.report:
+		case <-timer.C:
+		}
+		if !e.feed.View().Ready {
+			timer.Reset(reportEvery)
+			continue
+		}
+		err := e.tell(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failing:
+			e.cfg.Logger.Warn("guard state not reported", "issuer", e.cfg.Issuer, "error", err)
+		case err == nil && failing:
+			e.cfg.Logger.Info("guard state reported again", "issuer", e.cfg.Issuer)
+		}
+		failing = err != nil
+		timer.Reset(reportEvery)
+		if failing {
+			timer.Reset(retryAfter)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(coalesce):
+		}
+	}
+}
+
+// report is the body of POST <issuer>/feed/state.
+type report struct {
+	Instance string   `json:"instance"`
+	Epoch    string   `json:"epoch"`
+	Position uint64   `json:"position"`
+	KeyIDs   []string `json:"kids"`
+}
+
+// tell makes one report.
+func (e *engine) tell(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	credential, err := e.cfg.Credential(ctx)
+	if err != nil {
+		return fmt.Errorf("credential: %w", err)
+	}
+	v := e.feed.View()
+	news := report{Instance: e.instance, Epoch: v.Epoch, Position: v.Position, KeyIDs: []string{}}
+	for _, k := range e.keys.State().Keys {
+		news.KeyIDs = append(news.KeyIDs, k.ID)
+	}
+	body, err := json.Marshal(news)
+	if err != nil {
+		return err
+	}
+	url := strings.TrimSuffix(e.cfg.Issuer, "/") + "/feed/state"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", oauth.Bearer+" "+credential)
+	client := *e.cfg.HTTPClient
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // so that the connection is used again
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("%s answered %s", url, res.Status)
+	}
+	return nil
+}

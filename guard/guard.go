@@ -1,0 +1,215 @@
+// Package guard verifies access tokens in a resource server, locally, and
+// refuses ended ones.
+//
+// It owns the verdict on a request: which checks, in which order, and the
+// answer to each failure (RFC 9068 §4, RFC 6750, RFC 9449, RFC 9470, RFC 9728).
+// It does not own the form of tokens (package token), how keys are fetched, nor
+// how revocations travel.
+//
+// Invariant: no request is admitted unless the signature of its token was
+// checked with a key that the issuer publishes now, and every check that
+// depends on time, request or revocations was made for this very request.
+package guard
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/writ-auth/writ/internal/dpop"
+	"github.com/writ-auth/writ/internal/feed"
+	"github.com/writ-auth/writ/internal/keyset"
+)
+
+// Config says whose tokens a guard accepts, and for what.
+type Config struct {
+	Issuer       string           // required; compared with iss byte by byte; metadata by RFC 8414
+	Audience     string           // required; this API's resource identifier (RFC 8707)
+	Algorithms   []string         // nil: ES256 Ed25519 PS256 RS256; "none" and HS* are not spellable
+	Leeway       time.Duration    // clock skew; 0 means 30 s, at most 60 s
+	MaxStaleness time.Duration    // oldest trusted revocation state; 0 means 10 s
+	WhenStale    Stale            // zero value denies
+	CacheTokens  int              // verified-token cache, in steps of eight; 0 means 65536, negative turns it off
+	Metadata     ResourceMetadata // the rest of the RFC 9728 document
+	Proxies      []netip.Prefix   // whose X-Forwarded-Proto and X-Forwarded-Host are believed (DPoP htu)
+	HTTPClient   *http.Client     // nil: own client with timeouts and no proxy from the environment
+	Logger       *slog.Logger     // nil: slog.Default
+	Now          func() time.Time // nil: time.Now
+	InsecureHTTP bool             // accept an http issuer that is not loopback
+
+	// Credential returns a bearer token for resource <Issuer>/feed. With it
+	// the guard follows the whole feed and reports what it holds; without,
+	// it polls the public snapshot, which only some issuers serve.
+	Credential func(context.Context) (string, error)
+}
+
+// Stale says what becomes of requests while the revocation state is older than
+// Config.MaxStaleness.
+type Stale struct {
+	Do  Action
+	For time.Duration // how long Allow lasts, counted from MaxStaleness; 0 means 15 min
+}
+
+// Action is Deny or Allow.
+type Action int
+
+// The actions.
+const (
+	Deny  Action = iota // refuse with 503 and Retry-After
+	Allow               // go on with the revocations known so far
+)
+
+// A Guard verifies tokens for one audience. It is safe for concurrent use.
+type Guard struct {
+	*engine
+	resource
+}
+
+// engine is what guards for several audiences of one issuer share.
+type engine struct {
+	cfg      Config // completed by check
+	instance string // names this process in its reports
+	keys     *keyset.Set
+	signers  *keyset.Set // of the feed
+	feed     *feed.Reader
+	headers  headers
+	cache    *cache // nil when turned off
+	replay   dpop.Replay
+	running  registry
+	refusals map[string]*atomic.Uint64 // by reason; the map never changes
+
+	came   chan struct{} // closed by the first keys
+	cameAt atomic.Int64  // when that was, Unix nanoseconds; 0 before
+	report chan struct{} // capacity 1: there is news for the issuer
+	sweep  chan struct{} // capacity 1: running requests may have been ended
+}
+
+// New checks cfg and starts following keys and revocations until ctx ends; ctx
+// bounds the guard's life, not the call. It never waits for the issuer: with
+// the issuer down the first requests are refused with 503 and Retry-After, the
+// first after its return succeeds.
+func New(ctx context.Context, cfg Config) (*Guard, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	res, err := newResource(cfg, cfg.Audience, cfg.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{
+		cfg:      cfg,
+		instance: rand.Text(),
+		refusals: make(map[string]*atomic.Uint64),
+		came:     make(chan struct{}),
+		report:   make(chan struct{}, 1),
+		sweep:    make(chan struct{}, 1),
+	}
+	for _, reason := range reasons() {
+		e.refusals[reason] = new(atomic.Uint64)
+	}
+	if cfg.CacheTokens > 0 {
+		e.cache = newCache(cfg.CacheTokens)
+	}
+	if err := e.sources(); err != nil {
+		return nil, err
+	}
+	e.start(ctx)
+	return &Guard{engine: e, resource: res}, nil
+}
+
+// For returns a guard for another audience of the same issuer. It shares keys,
+// revocations, cache and reports with g, and g's Config in all else.
+func (g *Guard) For(audience string, m ResourceMetadata) (*Guard, error) {
+	res, err := newResource(g.cfg, audience, m)
+	if err != nil {
+		return nil, err
+	}
+	return &Guard{engine: g.engine, resource: res}, nil
+}
+
+// start runs what New promises to run.
+func (e *engine) start(ctx context.Context) {
+	go e.keys.Run(ctx)
+	go e.signers.Run(ctx)
+	go e.follow(ctx)
+	go e.supervise(ctx)
+	if e.cfg.Credential != nil {
+		go e.reports(ctx)
+	}
+}
+
+// Ready waits until keys and revocation state are there; use it in a readiness
+// probe. Its error is ctx's.
+func (g *Guard) Ready(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !g.keys.Ready() || !g.feed.View().Ready {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// State is what a guard holds.
+type State struct {
+	Keys        []Key             // sorted by ID
+	KeysFetched time.Time         // zero before the first time
+	KeysError   error             // of the latest fetch
+	Ready       bool              // a revocation state was received, however old
+	Epoch       string            // of the feed
+	Position    uint64            // in the feed
+	AsOf        time.Time         // up to when revocations are known
+	Rules       int               // revocations held
+	Refusals    map[string]uint64 // by reason, over all audiences
+}
+
+// Key is a signing key of the issuer.
+type Key struct {
+	ID, Algorithm string
+	Since         time.Time // when this guard first saw it
+}
+
+// State returns what the guard holds now.
+func (g *Guard) State() State {
+	k, v := g.keys.State(), g.feed.View()
+	s := State{
+		KeysFetched: k.Fetched,
+		KeysError:   k.Err,
+		Ready:       v.Ready,
+		Epoch:       v.Epoch,
+		Position:    v.Position,
+		AsOf:        v.AsOf,
+		Rules:       v.Set.Len(),
+		Refusals:    make(map[string]uint64),
+	}
+	for _, known := range k.Keys {
+		s.Keys = append(s.Keys, Key{ID: known.ID, Algorithm: known.Alg, Since: known.Since})
+	}
+	for reason, n := range g.refusals {
+		s.Refusals[reason] = n.Load()
+	}
+	return s
+}
+
+// ownClient is used unless Config names one. It takes no proxy from the
+// environment: whoever can set a variable would see the credential.
+func ownClient() *http.Client {
+	dialer := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	return &http.Client{Transport: &http.Transport{
+		DialContext:           dialer.DialContext,
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 10 * time.Second,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   4,
+	}}
+}

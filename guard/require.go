@@ -1,0 +1,160 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/writ-auth/writ/internal/feed"
+	"github.com/writ-auth/writ/token"
+)
+
+// ErrEnded is the cause with which the context of a running request is
+// cancelled when its token expires or is ended.
+var ErrEnded = errors.New("guard: token ended")
+
+// Require admits requests whose token carries all scopes; none: any valid
+// token. The request's context is cancelled with cause ErrEnded when the token
+// expires or is ended.
+func (g *Guard) Require(scopes ...string) func(http.Handler) http.Handler {
+	return g.With(Need{Scopes: scopes})
+}
+
+// With is Require for everything a route can demand.
+func (g *Guard) With(n Need) func(http.Handler) http.Handler {
+	n.Scopes, n.ACR = slices.Clone(n.Scopes), slices.Clone(n.ACR)
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			e, refusal := g.verify(r, &n)
+			if refusal != nil {
+				g.log(r.Context(), refusal)
+				refusal.ServeHTTP(w, r)
+				return
+			}
+			run := g.running.add(r.Context(), e)
+			defer g.running.remove(run)
+			next.ServeHTTP(w, r.WithContext(run))
+		})
+	}
+}
+
+// log tells of a refusal. A request without a token is how many clients begin.
+func (e *engine) log(ctx context.Context, r *Refusal) {
+	level := slog.LevelInfo
+	if r.Reason == ReasonMissing {
+		level = slog.LevelDebug
+	}
+	e.cfg.Logger.LogAttrs(ctx, level, "request refused",
+		slog.String("reason", r.Reason), slog.Int("status", r.Status), slog.String("id", r.ID), slog.Any("error", r.cause))
+}
+
+// From returns the verified caller put there by Require, nil without one. Do
+// not modify it.
+func From(ctx context.Context) *token.Claims {
+	if run, ok := ctx.Value(callerKey{}).(*run); ok {
+		return run.entry.claims
+	}
+	return nil
+}
+
+// Presented returns the verified compact token of the request, for relay;
+// never log it. Without one it is empty.
+func Presented(ctx context.Context) string {
+	if run, ok := ctx.Value(callerKey{}).(*run); ok {
+		return run.entry.compact
+	}
+	return ""
+}
+
+type callerKey struct{}
+
+// A run is the context of a request under way.
+type run struct {
+	context.Context
+	cancel context.CancelCauseFunc
+	entry  *entry
+	shard  *shard
+}
+
+// Value returns the run itself under guard's own key.
+func (r *run) Value(key any) any {
+	if _, ok := key.(callerKey); ok {
+		return r
+	}
+	return r.Context.Value(key)
+}
+
+const shards = 16
+
+// A registry holds the requests under way, to end those whose token ends.
+type registry struct {
+	turn   atomic.Uint32
+	shards [shards]shard
+}
+
+type shard struct {
+	mu   sync.Mutex
+	runs map[*run]struct{} // guarded by mu
+}
+
+func (g *registry) add(ctx context.Context, e *entry) *run {
+	r := &run{entry: e, shard: &g.shards[g.turn.Add(1)%shards]}
+	r.Context, r.cancel = context.WithCancelCause(ctx)
+	r.shard.mu.Lock()
+	defer r.shard.mu.Unlock()
+	if r.shard.runs == nil {
+		r.shard.runs = make(map[*run]struct{})
+	}
+	r.shard.runs[r] = struct{}{}
+	return r
+}
+
+func (g *registry) remove(r *run) {
+	r.shard.mu.Lock()
+	delete(r.shard.runs, r)
+	r.shard.mu.Unlock()
+	r.cancel(nil)
+}
+
+// end cancels the requests whose token is over.
+func (g *registry) end(over func(*entry) bool) {
+	for i := range g.shards {
+		s := &g.shards[i]
+		s.mu.Lock()
+		for r := range s.runs {
+			if over(r.entry) {
+				delete(s.runs, r)
+				r.cancel(ErrEnded)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// supervise ends running requests, at once after news of revocations or keys
+// and twice a second for those whose time is up.
+func (e *engine) supervise(ctx context.Context) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-e.sweep:
+		}
+		now, v := e.cfg.Now(), e.feed.View()
+		e.running.end(func(t *entry) bool {
+			return !now.Before(t.claims.Expiry.Add(e.cfg.Leeway)) || t.hit(&v) == feed.End || e.withdrawn(t)
+		})
+	}
+}
+
+// withdrawn reports whether the issuer took back the key of a token. Keys that
+// are merely too old to start with do not end what runs.
+func (e *engine) withdrawn(t *entry) bool { return e.keys.Ready() && !e.trusts(t) }

@@ -1,0 +1,138 @@
+package guard
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/writ-auth/writ/internal/feed"
+	"github.com/writ-auth/writ/token"
+)
+
+const (
+	// welcome is how long after the first keys came requests wait for the
+	// first revocation state: it is on its way.
+	welcome = 3 * time.Second
+	// patience is how long one of them waits.
+	patience = 500 * time.Millisecond
+)
+
+// refs is what rules can name a token by, hashed under the key of one epoch.
+type refs struct {
+	key    []byte
+	values []feed.Value
+}
+
+// current checks that revocations are known and none hits the token.
+func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time) fault {
+	v := g.feed.View()
+	if !v.Ready {
+		if v = g.awaitFeed(ctx); !v.Ready {
+			return fault{reason: ReasonNoFeed}
+		}
+	}
+	if g.stale(&v, n, now) {
+		return fault{reason: ReasonStale}
+	}
+	switch e.hit(&v) {
+	case feed.End:
+		return fault{reason: ReasonRevoked}
+	case feed.StepUp:
+		return fault{reason: ReasonStepUp}
+	}
+	return fault{}
+}
+
+// stale reports whether the revocation state is too old for the route. Its age
+// is that of the issuer's word, not of the last byte received.
+func (g *Guard) stale(v *feed.View, n *Need, now time.Time) bool {
+	over := now.Sub(v.AsOf) - g.cfg.MaxStaleness
+	if over <= 0 {
+		return false
+	}
+	policy := g.cfg.WhenStale
+	if n.WhenStale != nil {
+		policy = *n.WhenStale
+	}
+	if policy.Do != Allow {
+		return true
+	}
+	if policy.For == 0 {
+		policy.For = defaultAllow
+	}
+	return over > policy.For
+}
+
+// awaitFeed returns the view, once it is ready if that is soon and to be
+// expected: then the first request after the issuer's return succeeds.
+func (e *engine) awaitFeed(ctx context.Context) feed.View {
+	came := e.cameAt.Load()
+	if came == 0 || time.Since(time.Unix(0, came)) > welcome {
+		return e.feed.View()
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		v := e.feed.View()
+		if v.Ready {
+			return v
+		}
+		select {
+		case <-ctx.Done():
+			return v
+		case <-tick.C:
+		}
+	}
+}
+
+// hit returns the hardest effect of the rules that hit the token, "" when none
+// does.
+func (e *entry) hit(v *feed.View) feed.Effect {
+	if v.Set.Len() == 0 {
+		return ""
+	}
+	r := e.refs.Load()
+	if r == nil || !bytes.Equal(r.key, v.Key) {
+		r = &refs{key: v.Key, values: hashes(v.Key, e.claims)}
+		e.refs.Store(r)
+	}
+	var worst feed.Effect
+	for _, value := range r.values {
+		rule, ok := v.Set.Hit(value, e.claims.Rev)
+		if !ok {
+			continue
+		}
+		if rule.Effect != feed.StepUp {
+			return feed.End
+		}
+		worst = feed.StepUp
+	}
+	return worst
+}
+
+// hashes lists what can be ended of a token: itself, its grant, session,
+// subject and client, whatever it was derived from, and everybody who acts.
+func hashes(key []byte, c *token.Claims) []feed.Value {
+	values := make([]feed.Value, 0, 5+2*len(c.Via))
+	add := func(kind feed.Kind, issuer, value string) {
+		if value != "" {
+			values = append(values, feed.Hash(key, kind, issuer, value))
+		}
+	}
+	add(feed.KindToken, c.Issuer, c.ID)
+	add(feed.KindGrant, c.Issuer, c.GrantID)
+	add(feed.KindSession, c.Issuer, c.SessionID)
+	add(feed.KindSubject, c.Issuer, c.Subject)
+	add(feed.KindClient, c.Issuer, c.ClientID)
+	for _, id := range c.Via { // an id does not tell whether it names a token or a grant
+		add(feed.KindToken, c.Issuer, id)
+		add(feed.KindGrant, c.Issuer, id)
+	}
+	for a := c.Actor; a != nil; a = a.Actor {
+		add(feed.KindSubject, a.Issuer, a.Subject)
+		add(feed.KindClient, a.Issuer, a.Subject) // a client that exchanged a token acts under its own id
+	}
+	return values
+}

@@ -1,0 +1,247 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/internal/keyset"
+	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/token"
+)
+
+// maxToken bounds what is looked at before anything is decoded.
+const maxToken = 16 << 10
+
+// Need is what a route demands beyond a valid token.
+type Need struct {
+	Scopes     []string      // all of them (RFC 6750)
+	ACR        []string      // any of them (RFC 9470)
+	MaxAge     time.Duration // since auth_time; 0: any
+	ProofBound bool          // DPoP or mTLS only
+	WhenStale  *Stale        // nil: the guard's
+}
+
+// A fault is a reason to refuse, and what lay behind it, for the log.
+type fault struct {
+	reason string // "": none
+	cause  error
+}
+
+// Verify is the middleware without HTTP plumbing: SDK, gateway, Envoy and
+// forward-auth call it. A non-nil error is always a *Refusal. It is safe for
+// concurrent use and does not allocate on a cache hit of a bearer token. A
+// token counts only in the Authorization header; one in the query, the body or
+// a cookie is nothing presented.
+func (g *Guard) Verify(r *http.Request, n Need) (*token.Claims, error) {
+	e, refusal := g.verify(r, &n)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return e.claims, nil
+}
+
+func (g *Guard) verify(r *http.Request, n *Need) (*entry, *Refusal) {
+	c, f := present(r)
+	if f.reason != "" {
+		return nil, g.refuse(c, n, f)
+	}
+	e, f := g.open(r.Context(), c.token, g.audience)
+	if f.reason == "" {
+		f = g.admit(r, c, e, n)
+	}
+	if f.reason != "" {
+		return nil, g.refuse(c, n, f)
+	}
+	return e, nil
+}
+
+// A credential is what the caller presented.
+type credential struct {
+	scheme string // oauth.Bearer or oauth.DPoP; "" when nothing was presented
+	token  string
+}
+
+// present finds the request's one credential. RFC 6750 §2: clients "MUST NOT
+// use more than one method to transmit the token in each request".
+func present(r *http.Request) (credential, fault) {
+	values := r.Header["Authorization"]
+	if len(values) == 0 {
+		return credential{}, fault{reason: ReasonMissing}
+	}
+	if len(values) > 1 {
+		return credential{}, fault{reason: ReasonCredentials}
+	}
+	// RFC 9110 §11.1: the scheme is case-insensitive; one space or more follow.
+	var c credential
+	scheme, rest, _ := strings.Cut(values[0], " ")
+	switch {
+	case strings.EqualFold(scheme, oauth.Bearer):
+		c.scheme = oauth.Bearer
+	case strings.EqualFold(scheme, oauth.DPoP):
+		c.scheme = oauth.DPoP
+	default: // an answer to another challenge than ours
+		return credential{}, fault{reason: ReasonMissing}
+	}
+	c.token = strings.TrimLeft(rest, " ")
+	if len(c.token) > maxToken {
+		return c, fault{reason: ReasonSize}
+	}
+	return c, fault{}
+}
+
+// An entry is a token whose signature was checked, with all that depends on
+// its bytes, the key and nothing else.
+type entry struct {
+	compact string
+	claims  *token.Claims
+	kid     string
+	key     *jose.Key // what the issuer's set held for kid
+	refs    atomic.Pointer[refs]
+	used    atomic.Bool // since the cache last looked for room
+}
+
+// open returns the verified token, from the cache if the key it was checked
+// with is still the one that the issuer publishes.
+func (e *engine) open(ctx context.Context, compact, audience string) (*entry, fault) {
+	if e.cache != nil {
+		if hit := e.cache.get(compact); hit != nil && e.trusts(hit) {
+			return hit, fault{}
+		}
+	}
+	fresh, f := e.check(ctx, compact)
+	if f.reason != "" {
+		return nil, f
+	}
+	if e.cache != nil {
+		fresh.share(e.cfg.Issuer, audience)
+		e.cache.put(fresh)
+	}
+	return fresh, fault{}
+}
+
+// share puts equal strings that many tokens have in common in the place of the
+// token's own. Comparing a string with itself does not read its bytes, which
+// for a token not seen lately would have to come from main memory.
+func (e *entry) share(issuer, audience string) {
+	e.kid = e.key.ID
+	e.claims.Issuer = issuer
+	if at := slices.Index(e.claims.Audience, audience); at >= 0 {
+		e.claims.Audience[at] = audience
+	}
+}
+
+// trusts reports whether the issuer still publishes the token's key.
+func (e *engine) trusts(t *entry) bool { return e.keys.Lookup(t.kid) == t.key }
+
+// check verifies form, header, claims' form, issuer, key and signature, in
+// this order: nothing is fetched for a token that names another issuer, and
+// the signature, which costs the most, comes last.
+func (e *engine) check(ctx context.Context, compact string) (*entry, fault) {
+	head, body, signature, err := jose.Split(compact)
+	if err != nil {
+		return nil, fault{ReasonForm, err}
+	}
+	h, known := e.headers.get(head)
+	if !known {
+		if h, err = readHeader(head); err != nil {
+			return nil, fault{ReasonHeader, err}
+		}
+	}
+	if !h.access {
+		return nil, fault{reason: ReasonType}
+	}
+	if !slices.Contains(e.cfg.Algorithms, h.alg) {
+		return nil, fault{reason: ReasonAlgorithm}
+	}
+	var space [512]byte // of most signatures
+	sig, err := jose.DecodeSegment(space[:0], signature)
+	if err != nil {
+		return nil, fault{ReasonForm, err}
+	}
+	payload, err := jose.DecodeSegment(nil, body)
+	if err != nil {
+		return nil, fault{ReasonForm, err}
+	}
+	claims, err := token.Decode(payload)
+	if err != nil {
+		return nil, fault{ReasonClaims, err}
+	}
+	if claims.Issuer != e.cfg.Issuer {
+		return nil, fault{reason: ReasonIssuer}
+	}
+	key, f := e.key(ctx, h)
+	if f.reason != "" {
+		return nil, f
+	}
+	if err := key.Verify(compact[:len(head)+1+len(body)], sig); err != nil {
+		return nil, fault{ReasonSignature, err}
+	}
+	e.headers.put(head, h)
+	return &entry{compact: strings.Clone(compact), claims: claims, kid: h.kid, key: key}, fault{}
+}
+
+// key finds the issuer's key that the header names.
+func (e *engine) key(ctx context.Context, h header) (*jose.Key, fault) {
+	if h.kid == "" {
+		return nil, fault{ReasonKey, errors.New("no kid")}
+	}
+	key, err := e.keys.Key(ctx, h.kid)
+	if errors.Is(err, keyset.ErrUnavailable) {
+		return nil, fault{ReasonNoKeys, err}
+	}
+	if err != nil {
+		return nil, fault{ReasonKey, err}
+	}
+	// RFC 8725 §3.1: each key is used with exactly one algorithm.
+	if key.Alg != h.alg {
+		return nil, fault{reason: ReasonAlgorithm}
+	}
+	return key, fault{}
+}
+
+// admit makes every check that a cached token must pass again.
+func (g *Guard) admit(r *http.Request, c credential, e *entry, n *Need) fault {
+	now := g.cfg.Now()
+	err := e.claims.Check(token.Expect{Issuer: g.cfg.Issuer, Audience: g.audience, Now: now, Leeway: g.cfg.Leeway})
+	if err != nil {
+		return fault{reason: claimReason(err)}
+	}
+	if f := g.bound(r, c, e, n, now); f.reason != "" {
+		return f
+	}
+	if f := g.current(r.Context(), e, n, now); f.reason != "" {
+		return f
+	}
+	for _, scope := range n.Scopes {
+		if !e.claims.Has(scope) {
+			return fault{reason: ReasonScope}
+		}
+	}
+	if len(n.ACR) > 0 && !slices.Contains(n.ACR, e.claims.ACR) {
+		return fault{reason: ReasonACR}
+	}
+	// RFC 9470 §4: a token without auth_time does not say how old the
+	// authentication is.
+	if n.MaxAge > 0 && now.Sub(e.claims.AuthTime) > n.MaxAge {
+		return fault{reason: ReasonAge}
+	}
+	return fault{}
+}
+
+func claimReason(err error) string {
+	switch {
+	case errors.Is(err, token.ErrExpired):
+		return ReasonExpired
+	case errors.Is(err, token.ErrNotYet):
+		return ReasonEarly
+	case errors.Is(err, token.ErrAudience):
+		return ReasonAudience
+	}
+	return ReasonIssuer
+}
