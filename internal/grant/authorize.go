@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"time"
 
 	"github.com/writ-auth/writ/internal/client"
 	"github.com/writ-auth/writ/internal/login"
@@ -275,12 +274,4 @@ func without(s, drop scope.Set) scope.Set {
 		}
 	}
 	return rest
-}
-
-// sessionEnd is when a grant that ends with its session must be over.
-func sessionEnd(s *store.Session, limit time.Time) time.Time {
-	if s.Expires.Before(limit) {
-		return s.Expires
-	}
-	return limit
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/internal/client"
+	"github.com/writ-auth/writ/internal/login"
 	"github.com/writ-auth/writ/internal/oauth"
 	"github.com/writ-auth/writ/internal/revoke"
 	"github.com/writ-auth/writ/internal/store"
@@ -125,8 +126,8 @@ func (a *Authority) open(tx *store.Tx, q asked, c *store.Code, grantID, refresh 
 	if err != nil {
 		return out, nil, err
 	}
-	session, err := tx.Session(c.SessionID)
-	if errors.Is(err, store.ErrNotFound) {
+	session, err := a.cfg.Login.Use(tx, c.SessionID, q.now)
+	if errors.Is(err, login.ErrNoSession) {
 		return out, refuse(oauth.InvalidGrant, "the person has signed out"), nil
 	}
 	if err != nil {
@@ -145,7 +146,9 @@ func (a *Authority) open(tx *store.Tx, q asked, c *store.Code, grantID, refresh 
 	}
 	if !scope.Set(c.Scope).Has(oauth.ScopeOffline) {
 		g.SessionID = session.ID
-		g.Expires = sessionEnd(session, g.Expires)
+		if latest := a.cfg.Login.Latest(session); latest.Before(g.Expires) {
+			g.Expires = latest
+		}
 	}
 	if q.client.AuthMethod == oauth.AuthNone {
 		g.KeyID = q.keyID // RFC 9449 §5: a public client's refresh tokens are bound to its key

@@ -130,8 +130,15 @@ func (a *Authority) Granted(ctx context.Context, userID string) ([]Granted, erro
 	if err != nil {
 		return nil, err
 	}
+	sessions, err := a.cfg.Login.Sessions(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
 	now := a.cfg.Now()
-	grants = slices.DeleteFunc(grants, func(g *store.Grant) bool { return !now.Before(g.Expires) })
+	grants = slices.DeleteFunc(grants, func(g *store.Grant) bool {
+		alive := g.SessionID == "" || slices.ContainsFunc(sessions, func(s *store.Session) bool { return s.ID == g.SessionID })
+		return !alive || !now.Before(g.Expires)
+	})
 	slices.SortFunc(grants, func(x, y *store.Grant) int { return y.Created.Compare(x.Created) })
 	out := make([]Granted, 0, len(grants))
 	for _, g := range grants {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/internal/client"
+	"github.com/writ-auth/writ/internal/login"
 	"github.com/writ-auth/writ/internal/oauth"
 	"github.com/writ-auth/writ/internal/store"
 	"github.com/writ-auth/writ/scope"
@@ -39,6 +40,7 @@ type presented struct {
 	clientID  string
 	public    bool   // the client has no secret
 	keyID     string // thumbprint of the proof, "" without
+	signedOut bool   // the grant ends with a session, and that is over
 }
 
 // judgeRefresh decides. A spent token may be replayed
@@ -57,6 +59,8 @@ func judgeRefresh(p presented, now time.Time) (refreshVerdict, string) {
 		return refreshRefused, "the grant has ended"
 	case !now.Before(g.Expires):
 		return refreshRefused, "the grant has expired"
+	case p.signedOut:
+		return refreshRefused, "the person has signed out, or was away for too long"
 	case g.KeyID != "" && g.KeyID != p.keyID:
 		return refreshRefused, "the refresh token is bound to another key"
 	case r.Spent.IsZero() && !now.Before(r.Expires):
@@ -139,6 +143,9 @@ func (a *Authority) turn(tx *store.Tx, q asked, in rotation) (out opened, refuse
 			return out, nil, err
 		}
 	}
+	if p.signedOut, err = a.signedOut(tx, p.grant, q.now); err != nil {
+		return out, nil, err
+	}
 	verdict, why := judgeRefresh(p, q.now)
 	if verdict == refreshReused { // committed: a verdict is not an error
 		return out, refuse(oauth.InvalidGrant, why), a.endGrant(tx, q, p.grant.ID, why)
@@ -164,6 +171,19 @@ func (a *Authority) turn(tx *store.Tx, q asked, in rotation) (out opened, refuse
 	}
 	out.rev, err = tx.Head()
 	return out, nil, err
+}
+
+// signedOut reports whether the session that the grant ends with is over.
+// Refreshing counts as using the session.
+func (a *Authority) signedOut(tx *store.Tx, g *store.Grant, now time.Time) (bool, error) {
+	if g.SessionID == "" {
+		return false, nil
+	}
+	_, err := a.cfg.Login.Use(tx, g.SessionID, now)
+	if errors.Is(err, login.ErrNoSession) {
+		return true, nil
+	}
+	return false, err
 }
 
 // spend replaces the presented token by the next one.

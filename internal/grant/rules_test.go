@@ -40,6 +40,7 @@ func TestJudgeRefresh(t *testing.T) {
 		{"newest, grant ended", presented{record: newest, grant: grant(func(g *store.Grant) { g.Ended = ago(s) })}, refreshRefused},
 		{"newest, grant expired", presented{record: newest, grant: grant(func(g *store.Grant) { g.Expires = now })}, refreshRefused},
 		{"newest, idle too long", presented{record: &store.Refresh{ClientID: "app", Expires: now}, grant: grant()}, refreshRefused},
+		{"newest, signed out", presented{record: newest, grant: grant(), signedOut: true}, refreshRefused},
 		{"newest, bound, with the key", presented{record: newest, grant: bound, public: true, keyID: "k"}, refreshRotate},
 		{"newest, bound, another key", presented{record: newest, grant: bound, public: true, keyID: "x"}, refreshRefused},
 		{"newest, bound, no key", presented{record: newest, grant: bound, public: true}, refreshRefused},

@@ -23,8 +23,8 @@ type DB struct {
 // nil, a *fault, or the error fn returned.
 type backend interface {
 	view(ctx context.Context, tx *Tx, fn func(*Tx) error) error
-	// update commits. When alone is set it shares its commit with no other update.
-	update(ctx context.Context, alone bool, tx *Tx, fn func(*Tx) error) error
+	// update commits. The higher the attempt, the less it lets others get in its way.
+	update(ctx context.Context, attempt int, tx *Tx, fn func(*Tx) error) error
 	// run follows and tells other replicas until ctx ends; news is called when they wrote.
 	run(ctx context.Context, news func()) error
 	// tell lets other replicas know, soon and at best, that the feed has grown.
@@ -64,7 +64,7 @@ func (d *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 	var grew bool
 	err := d.repeat(ctx, func(attempt int) error {
 		tx := &Tx{issuer: d.cfg.Issuer, ctx: ctx}
-		err := d.back.update(ctx, attempt > 1, tx, fn)
+		err := d.back.update(ctx, attempt, tx, fn)
 		grew = len(tx.entries) > 0
 		return err
 	})

@@ -14,8 +14,20 @@ func (tx *Tx) Grant(id string) (*Grant, error) {
 	return one(tx, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE issuer = $1 AND id = $2`, tx.issuer, id)
 }
 
-// PutGrant inserts or replaces a grant.
+// PutGrant inserts or replaces a grant. Most often nothing changes that an index holds:
+// a refresh tells when the grant was last used. SQLite writes every index of a column that
+// is named in SET, changed or not, so that case has a statement of its own.
 func (tx *Tx) PutGrant(g *Grant) error {
+	n, err := tx.exec(`UPDATE grants SET scope = $7, resources = $8, acr = $9, amr = $10, key_id = $11,
+		auth_time = $12, created = $13, used = $14, end_reason = $15
+		WHERE issuer = $1 AND id = $2 AND user_id = $3 AND client_id = $4 AND session_id = $5
+		AND expires = $6 AND ended = $16`,
+		tx.issuer, g.ID, g.UserID, g.ClientID, g.SessionID, micros(g.Expires), text(g.Scope),
+		text(g.Resources), g.ACR, text(g.AMR), g.KeyID, micros(g.AuthTime), micros(g.Created),
+		micros(g.Used), g.EndReason, micros(g.Ended))
+	if err != nil || n > 0 {
+		return err
+	}
 	return tx.put(`INSERT INTO grants (issuer, `+grantColumns+`)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 		ON CONFLICT (issuer, id) DO UPDATE SET user_id = excluded.user_id,
@@ -86,8 +98,19 @@ func (tx *Tx) Refresh(hash []byte) (*Refresh, error) {
 	}, `SELECT `+refreshColumns+` FROM refreshes WHERE issuer = $1 AND hash = $2`, tx.issuer, hash)
 }
 
-// PutRefresh inserts or replaces a refresh token.
+// PutRefresh inserts or replaces a refresh token. One that is spent is there already, and
+// nothing changes that an index holds (see PutGrant).
 func (tx *Tx) PutRefresh(r *Refresh) error {
+	if !r.Spent.IsZero() {
+		n, err := tx.exec(`UPDATE refreshes SET client_id = $5, created = $6, spent = $7,
+			successor_hash = $8, successor = $9
+			WHERE issuer = $1 AND grant_id = $2 AND hash = $3 AND expires = $4`,
+			tx.issuer, r.GrantID, r.Hash, micros(r.Expires), r.ClientID, micros(r.Created),
+			micros(r.Spent), r.SuccessorHash, r.Successor)
+		if err != nil || n > 0 {
+			return err
+		}
+	}
 	return tx.put(`INSERT INTO refreshes (issuer, `+refreshColumns+`)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (issuer, hash) DO UPDATE SET grant_id = excluded.grant_id,

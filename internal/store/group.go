@@ -25,8 +25,8 @@ type member struct {
 // update runs fn as leader of a group, or as member of a group that another leads. An
 // Update that is run again leads a group of its own, so that it cannot fail for another's
 // sake twice.
-func (s *sqlite) update(ctx context.Context, alone bool, tx *Tx, fn func(*Tx) error) error {
-	queue := s.queue
+func (s *sqlite) update(ctx context.Context, attempt int, tx *Tx, fn func(*Tx) error) error {
+	queue, alone := s.queue, attempt > 1
 	if alone {
 		queue = nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +28,8 @@ type postgres struct {
 	cfg    *pgx.ConnConfig
 	issuer string
 	pool   *pool[*pgConn]
-	lock   int64 // advisory lock of this issuer's feed
+	lock   int64        // advisory lock of this issuer's feed
+	lane   sync.RWMutex // held for writing by an Update that lost too often
 
 	patience time.Duration // bounds one attempt
 
@@ -84,6 +86,7 @@ func (p *postgres) migrate(ctx context.Context, cfg Config) error {
 type pgConn struct {
 	conn     *pgx.Conn
 	ctx      context.Context // of the attempt under way; never the caller's of an Update
+	opening  string          // BEGIN of a View, sent along with its first query; "": sent
 	timeline string          // which history of the database this is
 	prepared bool            // the statements of begin are
 }
@@ -128,17 +131,20 @@ func (c *pgConn) exec(sql string, args ...any) (int64, error) {
 }
 
 func (c *pgConn) query(scan func(row) error, sql string, args ...any) error {
-	rows, err := c.conn.Query(c.ctx, sql, args...)
-	if err != nil {
-		return pgFault(err)
+	var b pgx.Batch
+	if c.opening != "" {
+		b.Queue(c.opening)
+		c.opening = ""
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
 		}
-	}
-	if err := rows.Err(); err != nil {
+		return rows.Err()
+	})
+	if err := c.conn.SendBatch(c.ctx, &b).Close(); err != nil {
 		return pgFault(err)
 	}
 	return nil
@@ -173,11 +179,13 @@ func (p *postgres) view(ctx context.Context, tx *Tx, fn func(*Tx) error) error {
 	var cancel context.CancelFunc
 	c.ctx, cancel = context.WithTimeout(context.Background(), p.patience)
 	defer cancel()
-	if _, err := c.exec("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"); err != nil {
-		return err
-	}
+	c.opening = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 	tx.q = c
 	err = tx.call(fn)
+	if c.opening != "" { // nothing was asked
+		c.opening, keep = "", true
+		return err
+	}
 	_, undo := c.exec("ROLLBACK")
 	keep = undo == nil && !isFault(err)
 	return err
@@ -196,8 +204,20 @@ func (p *postgres) back(c *pgConn, keep bool) {
 	p.pool.drop(c)
 }
 
+// patient is the number of attempts after which an Update asks the others of this process
+// to stand back. SERIALIZABLE tells conflicts by pages of indexes, so on a store that is
+// nearly empty any two Updates conflict, and one could lose ten times in a row.
+const patient = 2
+
 // update runs fn between BEGIN and COMMIT.
-func (p *postgres) update(ctx context.Context, _ bool, tx *Tx, fn func(*Tx) error) error {
+func (p *postgres) update(ctx context.Context, attempt int, tx *Tx, fn func(*Tx) error) error {
+	if attempt > patient {
+		p.lane.Lock()
+		defer p.lane.Unlock()
+	} else {
+		p.lane.RLock()
+		defer p.lane.RUnlock()
+	}
 	c, err := p.pool.get(ctx)
 	if err != nil {
 		return lost(ctx, err)

@@ -24,9 +24,9 @@ var purges = []struct {
 	// A code that is used twice ends the grant it opened, also soon after it expired.
 	{time.Hour, `DELETE FROM codes WHERE issuer = $1 AND hash IN (SELECT hash FROM codes
 		WHERE issuer = $1 AND expires > 0 AND expires < $2 ORDER BY expires LIMIT $3)`},
-	{0, `DELETE FROM refreshes WHERE issuer = $1 AND hash IN (SELECT hash FROM refreshes
+	{0, `DELETE FROM refreshes WHERE issuer = $1 AND (grant_id, hash) IN (SELECT grant_id, hash FROM refreshes
 		WHERE issuer = $1 AND expires > 0 AND expires < $2 ORDER BY expires LIMIT $3)`},
-	{24 * time.Hour, `DELETE FROM refreshes WHERE issuer = $1 AND hash IN (SELECT r.hash FROM grants g
+	{24 * time.Hour, `DELETE FROM refreshes WHERE issuer = $1 AND (grant_id, hash) IN (SELECT r.grant_id, r.hash FROM grants g
 		JOIN refreshes r ON r.issuer = g.issuer AND r.grant_id = g.id
 		WHERE g.issuer = $1 AND g.ended > 0 AND g.ended < $2 LIMIT $3)`},
 	// A grant stays as long as a refresh token of it does.
@@ -46,7 +46,7 @@ var purges = []struct {
 		AND position < (SELECT max(position) FROM feed WHERE issuer = $1)
 		ORDER BY until LIMIT $3)`},
 	{time.Hour, `DELETE FROM feed WHERE issuer = $1 AND position IN (SELECT position FROM feed
-		WHERE issuer = $1 AND until = 0 AND at < $2
+		WHERE issuer = $1 AND until = 0 AND at < $2 AND kind IN ('config', 'key')
 		AND position < (SELECT max(position) FROM feed WHERE issuer = $1)
 		ORDER BY position LIMIT $3)`},
 	{0, `DELETE FROM once WHERE issuer = $1 AND (purpose, hash) IN (SELECT purpose, hash FROM once

@@ -113,9 +113,9 @@ CREATE TABLE refreshes (
 	issuer {text} NOT NULL, hash {blob} NOT NULL, grant_id {text} NOT NULL, client_id {text} NOT NULL,
 	created BIGINT NOT NULL, expires BIGINT NOT NULL, spent BIGINT NOT NULL,
 	successor_hash {blob}, successor {blob},
-	PRIMARY KEY (issuer, hash)
+	PRIMARY KEY (issuer, grant_id, hash)
 ) {tail};
-CREATE INDEX refreshes_grant ON refreshes (issuer, grant_id);
+CREATE UNIQUE INDEX refreshes_hash ON refreshes (issuer, hash);
 CREATE INDEX refreshes_expires ON refreshes (issuer, expires);
 
 CREATE TABLE keys (
