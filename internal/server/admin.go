@@ -50,6 +50,7 @@ func (a api) operations() []operation {
 		{"DELETE", "users/{id}", write, a.removeUser},
 		{"GET", "keys", read, a.keys},
 		{"POST", "keys/rotate", write, a.rotateKey},
+		{"GET", "revocations", read, a.rules},
 		{"POST", "revocations", revoke, a.end},
 		{"GET", "guards", read, a.guards},
 		{"GET", "audit", read, a.audit},
@@ -66,14 +67,15 @@ func adminRoutes(mux *http.ServeMux, a *admin.Admin, protect func(scopes ...stri
 }
 
 // HostAdmin is the admin API for a command that runs on the server's host and
-// has opened the store itself: it asks for no token, so it must not be served.
-func HostAdmin(a *admin.Admin, by admin.By) http.Handler {
+// has opened the store itself. It asks for no token: that is why it cannot be
+// served, only called.
+func HostAdmin(a *admin.Admin, by admin.By) http.RoundTripper {
 	mux := http.NewServeMux()
 	open := func(...string) func(http.Handler) http.Handler {
 		return func(next http.Handler) http.Handler { return next }
 	}
 	api{a, func(*http.Request) admin.By { return by }}.mount(mux, open)
-	return mux
+	return inward{mux}
 }
 
 // caller is who asks: the verified operator.

@@ -182,6 +182,12 @@ func (a api) end(r *http.Request) (int, any, error) {
 	return http.StatusOK, ended, err
 }
 
+func (a api) rules(r *http.Request) (int, any, error) {
+	q := r.URL.Query()
+	rules, err := a.admin.Rules(r.Context(), q.Get("kind"), q.Get("value"))
+	return http.StatusOK, items{Items: rules}, err
+}
+
 func (a api) guards(r *http.Request) (int, any, error) {
 	guards, err := a.admin.Guards(r.Context())
 	return http.StatusOK, items{Items: guards}, err

@@ -126,6 +126,11 @@ func TestAdminUsersAndRest(t *testing.T) {
 	if ended["position"] == float64(0) {
 		t.Errorf("ended = %v, want a position", ended)
 	}
+	rules := wantStatus(t, h, "GET", "revocations?kind=subject&value="+id, "", 200)
+	if list := rules["items"].([]any); len(list) != 2 || list[0].(map[string]any)["reason"] != "left" {
+		t.Errorf("rules = %v, want this one above that of the new password", rules)
+	}
+	wantStatus(t, h, "GET", "revocations", "", 400)
 	wantStatus(t, h, "GET", "guards", "", 200)
 	wantStatus(t, h, "DELETE", "users/"+id, "", 204)
 	audit := wantStatus(t, h, "GET", "audit?limit=2", "", 200)
