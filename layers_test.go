@@ -63,9 +63,9 @@ var layers = []row{
 	{5, "internal/web", "oauth scope login client revoke grant admin"},
 	{5, "internal/gateway", "oauth scope token guard relay jose model budget usage policy"},
 	{6, "internal/envoy", "guard gateway"},
-	{6, "internal/config", "server web gateway store mint login"},
-	{6, "internal/demo", "oauth token store guard mint client login grant relay gateway"},
-	{6, "internal/bench", "jose token guard guardtest mint store server gateway feed"},
+	{6, "internal/config", "guard server web gateway store mint login"},
+	{6, "internal/demo", "token oauth guard client login relay admin gateway"},
+	{6, "internal/bench", "scope jose token guard relay gateway"},
 	{7, "cmd/writ", "*"},
 	{7, "cmd/writ-envoy", "*"},
 }
