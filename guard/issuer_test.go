@@ -125,12 +125,11 @@ func newIssuer(t testing.TB) *issuer {
 // freshen vouches for the head of the feed.
 func (i *issuer) freshen(ctx context.Context) {
 	for ctx.Err() == nil {
-		i.mu.Lock()
-		mute := i.mute
-		i.mu.Unlock()
-		if !mute {
-			i.log.Fresh(i.log.Applied(), i.now())
-		}
+		i.change(func() {
+			if !i.mute {
+				i.log.Fresh(i.log.Applied(), i.now())
+			}
+		})
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Millisecond):

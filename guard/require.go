@@ -49,8 +49,11 @@ func (e *engine) log(ctx context.Context, r *Refusal) {
 	if r.Reason == ReasonMissing {
 		level = slog.LevelDebug
 	}
-	e.cfg.Logger.LogAttrs(ctx, level, "request refused",
-		slog.String("reason", r.Reason), slog.Int("status", r.Status), slog.String("id", r.ID), slog.Any("error", r.cause))
+	attrs := []slog.Attr{slog.String("reason", r.Reason), slog.Int("status", r.Status), slog.String("id", r.ID)}
+	if r.cause != nil {
+		attrs = append(attrs, slog.Any("error", r.cause))
+	}
+	e.cfg.Logger.LogAttrs(ctx, level, "request refused", attrs...)
 }
 
 // From returns the verified caller put there by Require, nil without one. Do

@@ -122,7 +122,10 @@ func TestRunningRequestsGoOn(t *testing.T) {
 		settled(t, g, i)
 		i.change(func() { i.down = true })
 		i.CloseClientConnections()
-		time.Sleep(600 * time.Millisecond) // beyond the next sweep
+		for range 2 { // the second is taken up when the first is done
+			nudge(g.sweep)
+			eventually(t, "running requests are looked at", func() bool { return len(g.sweep) == 0 })
+		}
 		if err := r.Context().Err(); err != nil {
 			t.Errorf("context = %v, want it to go on", err)
 		}

@@ -267,7 +267,9 @@ func TestForeignIssuerCausesNoFetch(t *testing.T) {
 	i := newIssuer(t)
 	g := i.guard(t, nil)
 	settled(t, g, i)
-	time.Sleep(time.Second) // the cool-down of the first fetch, without which the test shows nothing
+	eventually(t, "the first fetches' cool-down is over, without which the test shows nothing", func() bool {
+		return i.now().Sub(g.State().KeysFetched) > time.Second
+	})
 	i.change(func() { i.fetches = make(map[string]int) })
 	i.key.ID = "key-of-another"
 	c := i.claims()

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -37,14 +38,15 @@ type Issuer struct {
 	foreign pair // belongs to an attacker; only /forged/jwks gives it out
 	routes  *http.ServeMux
 
-	mu    sync.Mutex
-	keys  []pair             // guarded by mu; all are published, the last one signs
-	rules []feed.Plain       // guarded by mu
-	held  map[string]uint64  // guarded by mu; position by instance, as guards report it
-	polls map[string]*poll   // guarded by mu; by remote address
-	up    context.Context    // guarded by mu; done when the issuer goes down
-	stop  context.CancelFunc // guarded by mu
-	news  chan struct{}      // guarded by mu; closed and replaced when held or polls change
+	mu      sync.Mutex
+	keys    []pair             // guarded by mu; all are published, the last one signs
+	removed []pair             // guarded by mu; once published, good for the feed only
+	rules   []feed.Plain       // guarded by mu
+	held    map[string]report  // guarded by mu; the latest of each instance
+	polls   map[string]*poll   // guarded by mu; by remote address
+	up      context.Context    // guarded by mu; done when the issuer goes down
+	stop    context.CancelFunc // guarded by mu
+	news    chan struct{}      // guarded by mu; closed and replaced when held or polls change
 }
 
 const (
@@ -60,7 +62,7 @@ func NewIssuer(tb testing.TB) *Issuer {
 		feedKey: newPair(tb),
 		foreign: newPair(tb),
 		keys:    []pair{newPair(tb)},
-		held:    make(map[string]uint64),
+		held:    make(map[string]report),
 		polls:   make(map[string]*poll),
 		news:    make(chan struct{}),
 	}
@@ -210,7 +212,11 @@ func (i *Issuer) check(compact, audience string) (*token.Claims, bool) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for _, p := range i.keys {
+	keys := i.keys
+	if audience == i.url+"/feed" {
+		keys = slices.Concat(keys, i.removed)
+	}
+	for _, p := range keys {
 		if p.public.ID != m.Header.KeyID || m.Verify(&p.public) != nil {
 			continue
 		}

@@ -65,7 +65,8 @@ func (i *Issuer) Revoke(c token.Claims) {
 		pollers = append(pollers, p)
 	}
 	i.mu.Unlock()
-	if !i.await(patience, func() bool { return i.confirmed(rule.Position) >= i.log.Subscribers() }) {
+	held := func(r report) bool { return r.Position >= rule.Position }
+	if !i.await(patience, func() bool { return i.reporting(held) >= i.log.Subscribers() }) {
 		i.tb.Errorf("guardtest: Revoke: not all of %d connected guards report to hold the rule after %s", i.log.Subscribers(), patience)
 	}
 	if !i.await(pollTime, func() bool {
@@ -75,11 +76,19 @@ func (i *Issuer) Revoke(c token.Claims) {
 	}
 }
 
-// confirmed counts the guards that reported to hold all up to position. Called under mu.
-func (i *Issuer) confirmed(position uint64) int {
+// report is what a guard says it holds.
+type report struct {
+	Instance string   `json:"instance"`
+	Epoch    string   `json:"epoch"`
+	Position uint64   `json:"position"`
+	KeyIDs   []string `json:"kids"`
+}
+
+// reporting counts the guards whose latest report is as wanted. Called under mu.
+func (i *Issuer) reporting(wanted func(report) bool) int {
 	n := 0
-	for _, p := range i.held {
-		if p >= position {
+	for _, r := range i.held {
+		if wanted(r) {
 			n++
 		}
 	}
@@ -164,20 +173,16 @@ func (i *Issuer) state(w http.ResponseWriter, r *http.Request) {
 	if !i.guard(w, r) {
 		return
 	}
-	var report struct {
-		Instance string `json:"instance"`
-		Epoch    string `json:"epoch"`
-		Position uint64 `json:"position"`
-	}
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, reportMax)).Decode(&report)
-	if err != nil || report.Instance == "" {
+	var news report
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, reportMax)).Decode(&news)
+	if err != nil || news.Instance == "" {
 		http.Error(w, "want a report: {instance, epoch, position, kids}", http.StatusBadRequest)
 		return
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if report.Epoch == epoch {
-		i.held[report.Instance] = report.Position
+	if news.Epoch == epoch {
+		i.held[news.Instance] = news
 		i.tell()
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -116,6 +117,18 @@ func (i *Issuer) Credential(context.Context) (string, error) {
 	}))
 }
 
+// Sign signs header and payload as they are, with the key that signs now, whatever they say: for
+// tokens that neither Token nor Forgeries makes. Both are JSON; take those of a Token apart to
+// begin with good ones.
+func (i *Issuer) Sign(header, payload string) string {
+	i.tb.Helper()
+	compact, err := jose.Sign(i.current().private, jose.ES256, []byte(header), []byte(payload))
+	if err != nil {
+		i.tb.Fatalf("guardtest: %v", err)
+	}
+	return compact
+}
+
 // RotateKey makes a new key, publishes it, signs with it from now on and tells guards over the
 // feed. The old keys stay published. It returns the new key's id.
 func (i *Issuer) RotateKey() (kid string) {
@@ -126,4 +139,31 @@ func (i *Issuer) RotateKey() (kid string) {
 	i.keys = append(i.keys, p)
 	i.log.Append(nil, i.log.Applied()+1, true)
 	return p.public.ID
+}
+
+// RemoveKey takes a key out of the published set and tells guards over the feed, as an issuer
+// does whose key leaked: what it signed is refused from then on, however long it would live. The
+// key that signs must stay; call RotateKey first. RemoveKey returns when every guard connected
+// with Credential reports to have dropped the key, and fails the test when one does not within
+// seconds. Guards that poll the public feed drop it some seconds later.
+//
+// A credential for the feed that the key signed stays good, or guards could not report.
+func (i *Issuer) RemoveKey(kid string) {
+	i.tb.Helper()
+	i.mu.Lock()
+	at := slices.IndexFunc(i.keys, func(p pair) bool { return p.public.ID == kid })
+	if at < 0 || at == len(i.keys)-1 {
+		i.mu.Unlock()
+		i.tb.Fatalf("guardtest: RemoveKey: %q is not a published key that signs no more", kid)
+		return
+	}
+	i.removed = append(i.removed, i.keys[at])
+	i.keys = slices.Delete(i.keys, at, at+1)
+	position := i.log.Applied() + 1
+	i.log.Append(nil, position, true)
+	i.mu.Unlock()
+	dropped := func(r report) bool { return r.Position >= position && !slices.Contains(r.KeyIDs, kid) }
+	if !i.await(patience, func() bool { return i.reporting(dropped) >= i.log.Subscribers() }) {
+		i.tb.Errorf("guardtest: RemoveKey: not all of %d connected guards report to have dropped the key after %s", i.log.Subscribers(), patience)
+	}
 }

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"crypto/sha256"
 	"sync"
 	"time"
 )
@@ -14,12 +13,9 @@ const (
 	renewPause     = time.Second      // between attempts to renew a token that still serves
 )
 
-// A key names what a token is for. The caller is the hash of the presented
-// token, zero for this client itself.
-type key struct {
-	caller          [sha256.Size]byte
-	resource, scope string
-}
+// A key names what a token is for. The caller is the presented token, whole,
+// which costs less than a hash of it; "" is this client itself.
+type key struct{ caller, resource, scope string }
 
 // A lease is a token and how long it may be used. The zero times mean never.
 type lease struct {

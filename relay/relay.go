@@ -12,7 +12,6 @@ package relay
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -162,7 +161,7 @@ func (c *Client) callerLease(ctx context.Context, to destination) (key, lease, e
 	if caller == nil || presented == "" {
 		return key{}, lease{}, ErrNoCaller
 	}
-	k := key{caller: sha256.Sum256([]byte(presented)), resource: to.resource, scope: to.scope}
+	k := key{caller: presented, resource: to.resource, scope: to.scope}
 	if l, ok := c.leases.held(k); ok {
 		return k, l, nil
 	}

@@ -141,7 +141,9 @@ func (a *Admin) act(by By, action, target string) act {
 
 // note writes the audit line, and tells the replicas to read configuration again.
 func (c act) note(tx *store.Tx, detail map[string]any) error {
-	tx.Append(store.Entry{Kind: client.KindConfig, Value: c.target, Reason: c.action, At: c.now})
+	if err := tx.Append(store.Entry{Kind: client.KindConfig, Value: c.target, Reason: c.action, At: c.now}); err != nil {
+		return err
+	}
 	return c.audit(tx, detail)
 }
 

@@ -162,14 +162,28 @@ func (a *Admin) Guards(ctx context.Context) ([]Guard, error) {
 	now := a.cfg.Now()
 	var guards []Guard
 	err := a.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		head, err := tx.Head()
+		newest, err := newestRule(tx, now)
 		if err != nil {
 			return err
 		}
-		guards, err = viewGuards(tx, now, head)
+		guards, err = viewGuards(tx, now, newest)
 		return err
 	})
 	return guards, err
+}
+
+// newestRule is the position of the last entry that guards report about: they
+// are silent over changes of configuration.
+func newestRule(tx *store.Tx, now time.Time) (uint64, error) {
+	const page = 1000
+	var newest uint64
+	for {
+		rules, err := tx.LiveRules(now, newest, page)
+		if err != nil || len(rules) == 0 {
+			return newest, err
+		}
+		newest = rules[len(rules)-1].Position
+	}
 }
 
 // viewGuards lists guards; those at position of this epoch or beyond are current.

@@ -82,6 +82,7 @@ func (c *Config) check() error {
 	c.DialTimeout = cmp.Or(c.DialTimeout, 5*time.Second)
 	c.ResponseTimeout = max(0, cmp.Or(c.ResponseTimeout, time.Minute))
 	c.IdleConns = cmp.Or(c.IdleConns, 256)
+	c.MaxStaleness = cmp.Or(c.MaxStaleness, 10*time.Second)
 	if c.MaxHeader < 0 || c.DialTimeout < 0 || c.IdleConns < 0 {
 		return errors.New("gateway: header limit, dial timeout and idle connections must not be negative")
 	}
@@ -166,11 +167,10 @@ func (g *Gateway) guardConfig() guard.Config {
 // Ready waits until keys and revocations are there, or ctx ends.
 func (g *Gateway) Ready(ctx context.Context) error { return g.guard.Ready(ctx) }
 
-// ready is Ready for a probe, which asks again soon enough.
+// ready answers a probe: keys and revocations are there, and these are fresh.
 func (g *Gateway) ready() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	return g.Ready(ctx) == nil
+	s := g.guard.State()
+	return s.Ready && len(s.Keys) > 0 && g.cfg.Now().Sub(s.AsOf) <= g.cfg.MaxStaleness
 }
 
 // transport is for upstreams: enough kept connections that none is opened in

@@ -48,6 +48,9 @@ type Config struct {
 type Authority struct {
 	cfg    Config
 	grants map[string]grantFunc
+
+	own                   map[string]*store.Resource // the issuer's own, by URI
+	userinfo, admin, feed string                     // their URIs
 }
 
 // New checks cfg.
@@ -78,7 +81,11 @@ func New(cfg Config) (*Authority, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	a := &Authority{cfg: cfg}
+	userinfo, admin, feed := Own(cfg.Issuer)
+	a := &Authority{
+		cfg: cfg, userinfo: userinfo.URI, admin: admin.URI, feed: feed.URI,
+		own: map[string]*store.Resource{userinfo.URI: userinfo, admin.URI: admin, feed.URI: feed},
+	}
 	a.grants = a.table()
 	return a, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"github.com/writ-auth/writ/internal/client"
 	"github.com/writ-auth/writ/internal/login"
@@ -252,9 +253,8 @@ func (a *Authority) aim(ctx context.Context, c *store.Client, r *request) error 
 	}
 	if r.Scope.Has(oauth.ScopeOpenID) {
 		known = known.Union(person)
-		userinfo := a.cfg.Issuer + "/userinfo"
-		if len(r.Resources) == 0 || r.Resources[0] != userinfo {
-			r.Resources = append(r.Resources, userinfo)
+		if !slices.Contains(r.Resources, a.userinfo) {
+			r.Resources = append(r.Resources, a.userinfo)
 		}
 	}
 	if !known.Contains(r.Scope) {

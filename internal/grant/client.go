@@ -22,11 +22,11 @@ func (a *Authority) clientCredentials(ctx context.Context, q asked) (*TokenRespo
 	if err != nil {
 		return nil, err
 	}
-	granted, err := judgeClient(q.client, r, want, a.cfg.Issuer)
+	granted, err := a.judgeClient(q.client, r, want)
 	if err != nil {
 		return nil, err
 	}
-	if r.URI == a.cfg.Issuer+"/admin" && q.keyID == "" {
+	if r.URI == a.admin && q.keyID == "" {
 		return nil, refuse(oauth.InvalidDPoPProof, "admin tokens are bound to a key: send a DPoP proof")
 	}
 	c := a.claims(q, r, q.client.ID, granted)
@@ -57,12 +57,12 @@ func (a *Authority) clientTarget(ctx context.Context, q asked) (*store.Resource,
 
 // judgeClient says which scopes a client gets for itself at r. Nothing asked
 // means all it may have there.
-func judgeClient(c *store.Client, r *store.Resource, want scope.Set, issuer string) (scope.Set, error) {
+func (a *Authority) judgeClient(c *store.Client, r *store.Resource, want scope.Set) (scope.Set, error) {
 	allowed := scopes(r)
 	switch r.URI {
-	case issuer + "/userinfo":
+	case a.userinfo:
 		return nil, refuse(oauth.InvalidTarget, "a client is no person: it has no userinfo")
-	case issuer + "/feed": // the mark is the list of guarded resources, not the scope
+	case a.feed: // the mark is the list of guarded resources, not the scope
 	default:
 		allowed = allowed.Intersect(scope.Set(c.Scope))
 	}

@@ -221,7 +221,7 @@ func (a *Authority) target(tx *store.Tx, params url.Values, covered []string, gr
 	case !slices.Contains(covered, named[0]):
 		return nil, nil, refuse(oauth.InvalidTarget, "the grant does not cover this resource")
 	}
-	r := a.own(named[0])
+	r := a.own[named[0]]
 	if r == nil {
 		r, err = tx.Resource(named[0])
 	}

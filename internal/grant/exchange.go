@@ -100,7 +100,7 @@ func (a *Authority) exchangeTarget(ctx context.Context, q asked) (*store.Resourc
 		return nil, refuse(oauth.InvalidTarget, "name the one resource the new token is for")
 	}
 	// The issuer's own resources are never reached by exchange.
-	if !slices.Contains(q.client.Resources, named[0]) || a.own(named[0]) != nil {
+	if !slices.Contains(q.client.Resources, named[0]) || a.own[named[0]] != nil {
 		return nil, refuse(oauth.InvalidTarget, "unknown resource, or not one of this client's")
 	}
 	return a.resource(ctx, named[0])

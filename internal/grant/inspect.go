@@ -24,7 +24,7 @@ func (a *Authority) Inspect(ctx context.Context, compact, audience string) (*tok
 	if err != nil {
 		return nil, &oauth.Error{Code: oauth.InvalidToken, Description: "the token is expired, or not for this resource", Cause: err}
 	}
-	if c.Confirmation != nil && audience == a.cfg.Issuer+"/feed" {
+	if c.Confirmation != nil && audience == a.feed {
 		return nil, &oauth.Error{Code: oauth.InvalidToken, Description: "the feed takes bearer tokens only"}
 	}
 	return c, a.Live(ctx, c)

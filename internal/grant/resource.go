@@ -41,20 +41,9 @@ func Own(issuer string) (userinfo, admin, feed *store.Resource) {
 
 var adminScopes = scope.Set{ScopeAdminRead, ScopeAdminRevoke, ScopeAdminWrite}
 
-// own returns the issuer's own resource of that URI, nil if it is another's.
-func (a *Authority) own(uri string) *store.Resource {
-	userinfo, admin, feed := Own(a.cfg.Issuer)
-	for _, r := range []*store.Resource{userinfo, admin, feed} {
-		if r.URI == uri {
-			return r
-		}
-	}
-	return nil
-}
-
 // resource finds a resource, the issuer's own among them.
 func (a *Authority) resource(ctx context.Context, uri string) (*store.Resource, error) {
-	if own := a.own(uri); own != nil {
+	if own := a.own[uri]; own != nil {
 		return own, nil
 	}
 	r, err := a.cfg.Clients.Resource(ctx, uri)
@@ -66,10 +55,11 @@ func (a *Authority) resource(ctx context.Context, uri string) (*store.Resource, 
 
 // scopes is the set of scopes a resource knows.
 func scopes(r *store.Resource) scope.Set {
-	var s scope.Set
+	s := make(scope.Set, 0, len(r.Scopes))
 	for _, t := range r.Scopes {
-		s = s.Union(scope.Set{t.Name})
+		s = append(s, t.Name)
 	}
+	slices.Sort(s)
 	return s
 }
 
@@ -77,11 +67,11 @@ func scopes(r *store.Resource) scope.Set {
 // Marks decide about the issuer's own resources, never a registration.
 func (a *Authority) reachable(c *store.Client, uri string) bool {
 	switch uri {
-	case a.cfg.Issuer + "/admin":
+	case a.admin:
 		return c.Admin
-	case a.cfg.Issuer + "/feed":
+	case a.feed:
 		return len(c.Guards) > 0
-	case a.cfg.Issuer + "/userinfo":
+	case a.userinfo:
 		return slices.Contains(c.Scope, oauth.ScopeOpenID)
 	}
 	return slices.Contains(c.Resources, uri)

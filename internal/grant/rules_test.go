@@ -70,7 +70,7 @@ func TestJudgeRefresh(t *testing.T) {
 }
 
 func TestJudgeCode(t *testing.T) {
-	const verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"   // RFC 7636 appendix B
+	const verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  // RFC 7636 appendix B
 	const challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" // RFC 7636 appendix B
 	good := store.Code{ClientID: "app", RedirectURI: "https://app.example/cb", Challenge: challenge, Expires: now.Add(time.Second)}
 	type try struct{ client, uri, verifier, key string }

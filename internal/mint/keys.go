@@ -154,7 +154,9 @@ func (m *Mint) apply(tx *store.Tx, f family, s step, fresh *store.Key) error {
 		}
 		line.Action, line.Target = "key.remove", f.retired[0].ID
 	}
-	tx.Append(store.Entry{Kind: "key", Value: line.Target, Reason: line.Action, At: now})
+	if err := tx.Append(store.Entry{Kind: "key", Value: line.Target, Reason: line.Action, At: now}); err != nil {
+		return err
+	}
 	return tx.Audit(line)
 }
 

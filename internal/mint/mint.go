@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -139,7 +140,7 @@ func (m *Mint) Ready() bool {
 // It is computed, never written: HMAC(issuer key; client, resource).
 func (m *Mint) Standing(clientID, resource string) string {
 	mac := hmac.New(sha256.New, m.mac)
-	fmt.Fprintf(mac, "standing\x00%d\x00%s%s", len(clientID), clientID, resource)
+	mac.Write([]byte("standing\x00" + strconv.Itoa(len(clientID)) + "\x00" + clientID + resource))
 	return "s_" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
 }
 

@@ -72,10 +72,13 @@ func End(tx *store.Tx, o Order) error {
 	if err != nil {
 		return fmt.Errorf("end %s: %w", o.Kind, err)
 	}
-	tx.Append(store.Entry{
+	err = tx.Append(store.Entry{
 		Kind: string(o.Kind), Value: o.Value, Effect: string(feed.End), Reason: o.Reason,
 		At: o.Now, Until: o.Until,
 	})
+	if err != nil {
+		return fmt.Errorf("end %s: %w", o.Kind, err)
+	}
 	return tx.Audit(store.Audit{
 		At: o.Now, Actor: o.By, Action: string(o.Kind) + ".end", Target: o.Value, Detail: o.Reason, Address: o.Address,
 	})

@@ -50,6 +50,9 @@ func (s *Server) wrap(next http.Handler) http.Handler {
 					s.fail(seen, r, errPanic)
 				}
 			}
+			if !s.cfg.Logger.Enabled(r.Context(), slog.LevelDebug) {
+				return
+			}
 			s.cfg.Logger.LogAttrs(r.Context(), slog.LevelDebug, "request",
 				slog.String("request_id", id), slog.String("method", r.Method), slog.String("path", r.URL.Path),
 				slog.Int("status", seen.status), slog.Duration("took", s.cfg.Now().Sub(start)))

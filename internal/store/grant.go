@@ -16,12 +16,14 @@ func (tx *Tx) Grant(id string) (*Grant, error) {
 
 // PutGrant inserts or replaces a grant. Most often nothing changes that an index holds:
 // a refresh tells when the grant was last used. SQLite writes every index of a column that
-// is named in SET, changed or not, so that case has a statement of its own.
+// is named in SET, changed or not, so that case has a statement of its own. Its WHERE hides
+// all columns but the key from the planner: PostgreSQL, while it knows little of a new
+// table, may find the grants of a user as good a start as the one of this id.
 func (tx *Tx) PutGrant(g *Grant) error {
 	n, err := tx.exec(`UPDATE grants SET scope = $7, resources = $8, acr = $9, amr = $10, key_id = $11,
 		auth_time = $12, created = $13, used = $14, end_reason = $15
-		WHERE issuer = $1 AND id = $2 AND user_id = $3 AND client_id = $4 AND session_id = $5
-		AND expires = $6 AND ended = $16`,
+		WHERE issuer = $1 AND id = $2 AND user_id || '' = $3 AND client_id || '' = $4
+		AND session_id || '' = $5 AND expires + 0 = $6 AND ended + 0 = $16`,
 		tx.issuer, g.ID, g.UserID, g.ClientID, g.SessionID, micros(g.Expires), text(g.Scope),
 		text(g.Resources), g.ACR, text(g.AMR), g.KeyID, micros(g.AuthTime), micros(g.Created),
 		micros(g.Used), g.EndReason, micros(g.Ended))
@@ -104,7 +106,7 @@ func (tx *Tx) PutRefresh(r *Refresh) error {
 	if !r.Spent.IsZero() {
 		n, err := tx.exec(`UPDATE refreshes SET client_id = $5, created = $6, spent = $7,
 			successor_hash = $8, successor = $9
-			WHERE issuer = $1 AND grant_id = $2 AND hash = $3 AND expires = $4`,
+			WHERE issuer = $1 AND grant_id = $2 AND hash = $3 AND expires + 0 = $4`,
 			tx.issuer, r.GrantID, r.Hash, micros(r.Expires), r.ClientID, micros(r.Created),
 			micros(r.Spent), r.SuccessorHash, r.Successor)
 		if err != nil || n > 0 {

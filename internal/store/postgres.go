@@ -207,7 +207,7 @@ func (p *postgres) back(c *pgConn, keep bool) {
 // patient is the number of attempts after which an Update asks the others of this process
 // to stand back. SERIALIZABLE tells conflicts by pages of indexes, so on a store that is
 // nearly empty any two Updates conflict, and one could lose ten times in a row.
-const patient = 2
+const patient = 3
 
 // update runs fn between BEGIN and COMMIT.
 func (p *postgres) update(ctx context.Context, attempt int, tx *Tx, fn func(*Tx) error) error {

@@ -112,15 +112,6 @@ func (p *Web) renderAccount(w http.ResponseWriter, r *http.Request, status int, 
 			Here: s.ID == who.session, Since: at(s.Created, now), Seen: at(s.Seen, now),
 		})
 	}
-	slices.SortStableFunc(view.Sessions, func(a, b sessionRow) int { // this browser first
-		switch {
-		case a.Here:
-			return -1
-		case b.Here:
-			return 1
-		}
-		return 0
-	})
 	for _, g := range granted {
 		view.Grants = append(view.Grants, grantRow{
 			ID: g.ID, Name: clientName(g.ClientName, g.ClientID), What: what(g),

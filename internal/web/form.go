@@ -19,7 +19,6 @@ const maxForm = 16 << 10
 type person struct {
 	id, username, name string
 	session            string
-	cookie             string
 }
 
 // label is the name that people know themselves by.
@@ -31,14 +30,6 @@ func (u *person) label() string {
 		return u.name
 	}
 	return u.username
-}
-
-// sessionID is "" without a session.
-func (u *person) sessionID() string {
-	if u == nil {
-		return ""
-	}
-	return u.session
 }
 
 // person returns who is signed in in this browser, nil for nobody.
@@ -54,7 +45,7 @@ func (p *Web) person(r *http.Request) (*person, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &person{id: u.ID, username: u.Username, name: u.Name, session: s.ID, cookie: cookie}, nil
+	return &person{id: u.ID, username: u.Username, name: u.Name, session: s.ID}, nil
 }
 
 // browser returns the value of the cookie that flows are bound to.
