@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -108,7 +109,7 @@ func (a *authority) build(ctx context.Context, in setup) (err error) {
 	pages, err := webpages.New(webpages.Config{
 		Issuer: in.issuer, Authority: grants, Login: people, FormKey: in.seal.Derive("forms " + in.issuer),
 		Dev: in.kind == "dev", Logger: in.log, RequestID: server.RequestID,
-		Address: func(r *http.Request) string { return server.Address(r, in.proxies) },
+		Address: func(r *http.Request) string { return server.Address(r, in.proxies) }, Invite: a.invite,
 	})
 	if err != nil {
 		return err
@@ -119,6 +120,23 @@ func (a *authority) build(ctx context.Context, in setup) (err error) {
 		Proxies: in.proxies, PublicFeed: in.publicFeed, Logger: in.log,
 	})
 	a.loops = []func(context.Context) error{a.db.Run, a.keys.Run, log.Run, follower.Run}
+	return err
+}
+
+// invite makes the account of whoever was invited.
+func (a *authority) invite(ctx context.Context, in webpages.Invited) error {
+	who := admin.NewUser{User: admin.User{Username: in.Username, Name: in.Name}, Password: in.Password}
+	_, err := a.admin.Redeem(ctx, in.Code, who, in.Address)
+	var wrong *admin.Error
+	var taken *admin.Taken
+	switch {
+	case errors.Is(err, admin.ErrInvite):
+		return webpages.Rejection("This code is not good: it was used, is older than 15 minutes, or is mistyped.")
+	case errors.As(err, &wrong):
+		return webpages.Rejection("Please change this: " + wrong.Error() + ".")
+	case errors.As(err, &taken):
+		return webpages.Rejection("There is an account with this user name already.")
+	}
 	return err
 }
 

@@ -58,7 +58,7 @@ func keyTable(w io.Writer, keys []mint.KeyState, now time.Time) error {
 		}
 		lines = append(lines, []string{k.ID, k.Algorithm, k.Use, k.State, since})
 	}
-	return rows(w, []string{"KID", "ALGORITHM", "USE", "STATE", ""}, lines)
+	return rows(w, []string{"KID", "ALGORITHM", "USE", "STATE", "WHEN"}, lines)
 }
 
 func sealCommand() *cobra.Command {

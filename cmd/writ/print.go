@@ -131,6 +131,9 @@ func span(d time.Duration) string {
 
 // ago says how far t is from now.
 func ago(t, now time.Time) string {
+	if t.Sub(now).Abs() < time.Second {
+		return "now"
+	}
 	if t.After(now) {
 		return "in " + span(t.Sub(now))
 	}

@@ -101,7 +101,7 @@ func (v *verb) showResource(cmd *cobra.Command, r admin.Resource) error {
 	return v.out.print(cmd.OutOrStdout(), r, func(w io.Writer) error {
 		members := [][2]string{{"uri", r.URI}, {"name", r.Name}, {"token life", lifeOf(r)}, {"algorithm", orDefault(r.Algorithm)}, {"created", moment(r.Created)}}
 		for _, s := range r.Scopes {
-			members = append(members, [2]string{"scope", s.Name + "  " + s.Text})
+			members = append(members, [2]string{"scope " + s.Name, s.Text})
 		}
 		return pairs(w, members)
 	})

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -174,6 +175,7 @@ func userList(v *verb) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			slices.SortFunc(found, func(x, y admin.User) int { return strings.Compare(x.Username, y.Username) })
 			return v.out.print(cmd.OutOrStdout(), found, func(w io.Writer) error {
 				var lines [][]string
 				for _, u := range found {

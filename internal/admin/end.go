@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/writ-auth/writ/internal/client"
 	"github.com/writ-auth/writ/internal/revoke"
 	"github.com/writ-auth/writ/internal/store"
 )
@@ -161,29 +162,46 @@ func (a *Admin) reach(ctx context.Context, r Revocation) (uint64, []Guard, error
 func (a *Admin) Guards(ctx context.Context) ([]Guard, error) {
 	now := a.cfg.Now()
 	var guards []Guard
-	err := a.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		newest, err := newestRule(tx, now)
-		if err != nil {
+	err := a.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if guards, err = viewGuards(tx, now, 0); err != nil {
 			return err
 		}
-		guards, err = viewGuards(tx, now, newest)
+		behind := ^uint64(0)
+		for _, g := range guards {
+			if g.Current { // of this epoch
+				behind = min(behind, g.Position)
+			}
+		}
+		newest, err := newsAfter(tx, behind)
+		for i := range guards {
+			guards[i].Current = guards[i].Current && guards[i].Position >= newest
+		}
 		return err
 	})
 	return guards, err
 }
 
-// newestRule is the position of the last entry that guards report about: they
-// are silent over changes of configuration.
-func newestRule(tx *store.Tx, now time.Time) (uint64, error) {
-	const page = 1000
-	var newest uint64
-	for {
-		rules, err := tx.LiveRules(now, newest, page)
-		if err != nil || len(rules) == 0 {
-			return newest, err
-		}
-		newest = rules[len(rules)-1].Position
+// newsAfter is the position of the last entry after a position that guards
+// report about: they are silent over changes of configuration.
+func newsAfter(tx *store.Tx, position uint64) (uint64, error) {
+	const many = 1000
+	if position > 1<<62 {
+		return 0, nil // nobody is behind
 	}
+	entries, err := tx.Feed(position, many)
+	if err != nil || len(entries) == 0 {
+		return 0, err
+	}
+	if len(entries) == many {
+		return entries[many-1].Position, nil
+	}
+	var newest uint64
+	for _, e := range entries {
+		if e.Kind != client.KindConfig {
+			newest = e.Position
+		}
+	}
+	return newest, nil
 }
 
 // viewGuards lists guards; those at position of this epoch or beyond are current.

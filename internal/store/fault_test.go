@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/writ-auth/writ/internal/store"
 	"github.com/writ-auth/writ/internal/store/storetest"
 )
@@ -337,6 +339,19 @@ func TestDatabaseGoneAndBack(t *testing.T) {
 	counted(t, d, 2)
 }
 
+func ask(t *testing.T, at, question string) (n int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if err := conn.QueryRow(t.Context(), question).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", question, err)
+	}
+	return n
+}
+
 // A rule of one replica wakes the other, and still does after the listener's connection
 // was cut.
 func TestReplicasTellEachOther(t *testing.T) {
@@ -344,6 +359,7 @@ func TestReplicasTellEachOther(t *testing.T) {
 	at := storetest.Postgres(t)
 	name := "tell" + at[strings.LastIndex(at, "=")+1:]
 	a, b := storetest.Open(t, at, issuer), storetest.Open(t, at+"&application_name="+name, issuer)
+	b.SetPatience(time.Second) // after which it looks whether its connection still lives
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, d := range []*store.DB{a, b} {
@@ -366,6 +382,11 @@ func TestReplicasTellEachOther(t *testing.T) {
 	wait("it listens from now on")
 	update(t, a, func(tx *store.Tx) error { return tx.Append(rule("x")) })
 	wait("a rule of another replica")
+	for found := false; !found; { // the look came, and did not end the connection
+		found = ask(t, at, "SELECT count(*) FROM pg_stat_activity WHERE query = '-- ping' AND application_name = '"+name+"'") > 0
+	}
+	update(t, a, func(tx *store.Tx) error { return tx.Append(rule("x")) })
+	wait("a rule after a quiet time")
 	raw(t, at, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '"+name+"'")
 	wait("it listens again and may have missed something")
 	// A command that changes the store and ends, without Run.

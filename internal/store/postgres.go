@@ -15,7 +15,7 @@ import (
 
 // patience is how long one attempt on PostgreSQL may take. No caller's context reaches a statement, so
 // this is what ends a statement that a dead network will never answer.
-const patience = 15 * time.Second
+const patience = 10 * time.Second
 
 // postgres is a database server.
 //

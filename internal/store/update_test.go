@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/internal/store"
+	"github.com/writ-auth/writ/internal/store/storetest"
 )
 
 var errMine = errors.New("mine")
@@ -336,6 +337,32 @@ func TestTxIsDeadAfterItsFunction(t *testing.T) {
 	})
 }
 
+// An Update that waits for its turn heeds its context.
+func TestWaitingForTheWriterEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t, issuer)
+	in, out := make(chan struct{}), make(chan struct{})
+	done := make(chan error)
+	go func() {
+		done <- d.Update(context.Background(), func(tx *store.Tx) error {
+			close(in)
+			<-out
+			return tx.PutMeta("m", "x")
+		})
+	}()
+	<-in
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if err := d.Update(ctx, func(*store.Tx) error { t.Error("ran out of turn"); return nil }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Update that waits = %v, want DeadlineExceeded", err)
+	}
+	view(t, d, func(tx *store.Tx) error { _, err := tx.Meta(store.MetaEpoch); return err }) // readers do not wait
+	close(out)
+	if err := <-done; err != nil {
+		t.Errorf("Update that was waited for: %v", err)
+	}
+}
+
 // Many Updates at once, some of which fail or panic: those that returned nil are all
 // there, the others not at all.
 func TestNeighboursDoNotSpoilEachOther(t *testing.T) {
@@ -378,5 +405,34 @@ func TestNeighboursDoNotSpoilEachOther(t *testing.T) {
 			}
 			return nil
 		})
+	})
+}
+
+// On a store that is nearly empty PostgreSQL sees conflicts between any two transactions.
+// None of them may lose until it is given up.
+func TestBusyLittleStoreGivesUpNobody(t *testing.T) {
+	both(t, func(t *testing.T, open func(string) *store.DB) {
+		d := open(issuer)
+		const n = 48
+		update(t, d, func(tx *store.Tx) error {
+			for i := range n {
+				id := fmt.Sprint(i)
+				err := errors.Join(tx.PutGrant(&store.Grant{ID: id}), tx.PutRefresh(&store.Refresh{Hash: hash(int64(i)), GrantID: id}))
+				if err != nil {
+					return err
+				}
+			}
+			return tx.PutClient(client)
+		})
+		together(n, func(i int) {
+			for round := range 5 {
+				from, to := hash(int64(i+round*n)), hash(int64(i+(round+1)*n))
+				if err := d.Update(context.Background(), func(tx *store.Tx) error { return rotate(tx, from, to) }); err != nil {
+					t.Errorf("rotation %d of grant %d: %v", round, i, err)
+					return
+				}
+			}
+		})
+		t.Logf("%d retries of %d Updates", d.Stats().Retries, 5*n)
 	})
 }

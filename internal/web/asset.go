@@ -23,7 +23,7 @@ type asset struct {
 // embed reads the templates and gives the assets names by their content.
 func (p *Web) embed() error {
 	p.pages = make(map[string]*template.Template)
-	for _, name := range []string{"login", "consent", "account", "logout", "error"} {
+	for _, name := range []string{"login", "consent", "account", "logout", "invite", "error"} {
 		t, err := template.ParseFS(files, "page/layout.html", "page/"+name+".html")
 		if err != nil {
 			return fmt.Errorf("read page: %w", err)

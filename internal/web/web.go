@@ -43,12 +43,13 @@ type Config struct {
 	Issuer    string // required
 	Authority Authority
 	Login     *login.Login
-	FormKey   []byte                     // at least 32 bytes: proves that a form is ours
-	Dev       bool                       // every page says it is a sample
-	Address   func(*http.Request) string // where a request is from; nil: the connection's other end
-	RequestID func(*http.Request) string // shown on error pages; nil: none
-	Now       func() time.Time           // nil: time.Now
-	Logger    *slog.Logger               // nil: slog.Default
+	Invite    func(context.Context, Invited) error // makes the account of an invitation; nil: there are none
+	FormKey   []byte                               // at least 32 bytes: proves that a form is ours
+	Dev       bool                                 // every page says it is a sample
+	Address   func(*http.Request) string           // where a request is from; nil: the connection's other end
+	RequestID func(*http.Request) string           // shown on error pages; nil: none
+	Now       func() time.Time                     // nil: time.Now
+	Logger    *slog.Logger                         // nil: slog.Default
 }
 
 // Web renders the pages of one issuer. It is safe for concurrent use.
@@ -117,6 +118,8 @@ func (p *Web) routes() []route {
 		{"POST", "/account/grant", p.endGrant},
 		{"POST", "/account/password", p.setPassword},
 		{"POST", "/account/everything", p.endEverything},
+		{"GET", "/invite", p.showInvite},
+		{"POST", "/invite", p.acceptInvite},
 		{"GET", "/logout", p.showLogout},
 		{"POST", "/logout", p.logout},
 		{"GET", "/assets/{name}", p.asset},
@@ -196,14 +199,16 @@ func guardHeaders(h http.Header) {
 // of redirects after a form to form-action: to the client, and on to wherever the
 // client's own redirects lead, which for a broker is another application. Blocked,
 // the browser stays on the form and says nothing. So while a flow waits, a form may
-// lead to https and to the scheme of the client's redirect; else nowhere but here.
+// lead to the client's validated redirect origin and on to https; else nowhere but
+// here.
 func policy(formTo string) string {
 	action := "'self'"
-	if scheme, _, ok := strings.Cut(formTo, ":"); ok && isScheme(scheme) {
-		action += " https:"
-		if scheme != "https" {
-			action += " " + scheme + ":"
+	if scheme, rest, ok := strings.Cut(formTo, ":"); ok && isScheme(scheme) {
+		source := formTo
+		if strings.ContainsAny(rest, "[; ,'\"") { // CSP cannot spell an IPv6 address
+			source = scheme + ":"
 		}
+		action += " " + source + " https:"
 	}
 	return "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action " + action +
 		"; frame-ancestors 'none'; base-uri 'none'"

@@ -41,7 +41,7 @@ func TestHeaders(t *testing.T) {
 	for name, p := range s.every() {
 		action := "'self'"
 		if slices.Contains([]string{"login", "wrong", "consent", "again"}, name) {
-			action += " https:"
+			action += " https://printer.example https:"
 		}
 		for header, want := range map[string]string{
 			"Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action " +
@@ -104,10 +104,11 @@ func TestSample(t *testing.T) {
 func TestPolicy(t *testing.T) {
 	for to, want := range map[string]string{
 		"":                                "'self'",
-		"https://printer.example":         "'self' https:",
-		"http://127.0.0.1:5123":           "'self' https: http:",
-		"http://[::1]:5123":               "'self' https: http:",
-		"com.example.app:":                "'self' https: com.example.app:",
+		"https://printer.example":         "'self' https://printer.example https:",
+		"http://127.0.0.1:5123":           "'self' http://127.0.0.1:5123 https:",
+		"http://[::1]:5123":               "'self' http: https:",
+		"com.example.app:":                "'self' com.example.app: https:",
+		"https://a.test; script-src *":    "'self' https: https:",
 		"x; script-src *:":                "'self'",
 		"'unsafe-inline' https://a.test:": "'self'",
 		"*":                               "'self'",
