@@ -204,7 +204,7 @@ func random(n int) []byte {
 // name is a fresh id: 24 characters, as the real issuer's.
 func name() string { return base64.RawURLEncoding.EncodeToString(random(18)) }
 
-// check verifies a token of this issuer as the issuer itself would: signature, times and rules.
+// check verifies a token of this issuer as the issuer itself would: signature, end and rules.
 func (i *Issuer) check(compact, audience string) (*token.Claims, bool) {
 	m, err := jose.Parse(compact)
 	if err != nil || !token.TypeOK(m.Header.Typ) {
@@ -227,8 +227,9 @@ func (i *Issuer) check(compact, audience string) (*token.Claims, bool) {
 		if audience == "" {
 			audience = c.Audience[0]
 		}
-		err = c.Check(token.Expect{Issuer: i.url, Audience: audience, Now: time.Now()})
-		return c, err == nil && !ended(i.rules, c)
+		// Of the times only exp: clocks of an issuer's replicas differ, so iat may lie ahead.
+		good := c.Issuer == i.url && slices.Contains(c.Audience, audience) && time.Now().Before(c.Expiry)
+		return c, good && !ended(i.rules, c)
 	}
 	return nil, false
 }

@@ -109,11 +109,9 @@ func openKeys(ctx context.Context, at host, db *store.DB, algorithms []string, l
 func (h *host) complete() (algorithms []string, err error) {
 	switch {
 	case h.data != "":
-		dev := (&place{}).issuer
 		if p, err := (&where{data: h.data}).resolve(); err == nil {
-			dev = p.issuer
+			h.issuer = cmp.Or(h.issuer, p.issuer)
 		}
-		h.issuer = cmp.Or(h.issuer, dev)
 		h.database = "sqlite:" + filepath.Join(h.data, "writ.db")
 		h.seal = filepath.Join(h.data, "seal.key")
 	case h.config != "":

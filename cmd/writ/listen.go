@@ -101,18 +101,53 @@ type face struct {
 	name      string
 	listeners []net.Listener
 	server    *http.Server
+	silent    silent
 	certs     *certificates // nil: plain http
 }
 
 func newFace(name string, listeners []net.Listener, handler http.Handler, log *slog.Logger) *face {
-	return &face{name: name, listeners: listeners, server: &http.Server{
+	f := &face{name: name, listeners: listeners, server: &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
+	f.server.ConnState = f.silent.note
+	return f
 }
 
-// drain is how long requests under way may take after the first Ctrl-C.
-const drain = 10 * time.Second
+// silent is the connections over which nothing has come yet. Clients open them
+// ahead of use, and http.Server.Shutdown would wait five seconds for each.
+type silent struct {
+	mu    sync.Mutex
+	conns map[net.Conn]bool // guarded by mu
+}
+
+func (s *silent) note(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state != http.StateNew {
+		delete(s.conns, c)
+		return
+	}
+	if s.conns == nil {
+		s.conns = map[net.Conn]bool{}
+	}
+	s.conns[c] = true
+}
+
+func (s *silent) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.Close()
+	}
+}
+
+// After the first Ctrl-C requests under way may take drain, and a connection that
+// is silent has grace to send one.
+const (
+	drain = 10 * time.Second
+	grace = 200 * time.Millisecond
+)
 
 // serve runs all faces and loops until ctx ends or one of them fails; then it
 // lets requests under way finish.
@@ -141,6 +176,8 @@ func serve(ctx context.Context, faces []*face, loops ...func(context.Context) er
 	defer cancel()
 	for _, f := range faces {
 		running.Go(func() {
+			cut := time.AfterFunc(grace, f.silent.close)
+			defer cut.Stop()
 			if f.server.Shutdown(limit) != nil {
 				_ = f.server.Close() // streams do not end by themselves
 			}

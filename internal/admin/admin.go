@@ -136,7 +136,8 @@ type act struct {
 }
 
 func (a *Admin) act(by By, action, target string) act {
-	return act{by: by, now: a.cfg.Now(), action: action, target: target}
+	// What is answered now is what the store will say later, to the microsecond.
+	return act{by: by, now: a.cfg.Now().UTC().Truncate(time.Microsecond), action: action, target: target}
 }
 
 // note writes the audit line, and tells the replicas to read configuration again.

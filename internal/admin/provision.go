@@ -26,7 +26,7 @@ func (a *Admin) Provision(ctx context.Context, plan Plan) error {
 		return fmt.Errorf("provision: %w", err)
 	}
 	clients := append([]Registration{{Client: a.cli()}}, plan.Clients...)
-	now := a.cfg.Now()
+	now := a.act(System, "", "").now
 	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) error {
 		for _, r := range plan.Resources {
 			if err := a.layResource(tx, act{System, now, "resource.add", r.URI}, r); err != nil {

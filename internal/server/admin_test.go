@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -235,4 +237,57 @@ func TestAdminIsDocumented(t *testing.T) {
 			t.Errorf("doc/admin.md does not mention %s", heading)
 		}
 	}
+}
+
+var example = regexp.MustCompile("(?s)```http\n(\\S+) (\\S+)\n(.*?)```\n```json\n(\\d+)\n(.*?)```")
+
+// TestAdminExamplesAreTrue sends the requests of doc/admin.md in their order and
+// compares what comes back; … stands for anything.
+func TestAdminExamplesAreTrue(t *testing.T) {
+	text, err := os.ReadFile("../../doc/admin.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newAPI(t)
+	examples := example.FindAllStringSubmatch(string(text), -1)
+	if len(examples) < 8 {
+		t.Fatalf("%d examples found, want at least 8", len(examples))
+	}
+	for _, e := range examples {
+		method, path, body, status, answer := e[1], e[2], e[3], e[4], e[5]
+		code, got := ask(h, method, strings.TrimPrefix(path, "/"), body)
+		if strconv.Itoa(code) != status {
+			t.Errorf("%s %s = %d, want %s", method, path, code, status)
+		}
+		var want map[string]any
+		if err := json.Unmarshal([]byte(answer), &want); err != nil {
+			t.Errorf("%s %s: the answer in the text is no JSON: %v", method, path, err)
+		}
+		if !alike(got, want) {
+			t.Errorf("%s %s = %v\nwant %v", method, path, got, want)
+		}
+	}
+}
+
+// alike compares JSON values; the string … is like anything.
+func alike(got, want any) bool {
+	switch w := want.(type) {
+	case string:
+		return w == "…" || got == want
+	case map[string]any:
+		g, ok := got.(map[string]any)
+		if !ok || len(g) != len(w) {
+			return false
+		}
+		for name, value := range w {
+			if !alike(g[name], value) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		g, ok := got.([]any)
+		return ok && slices.EqualFunc(g, w, alike)
+	}
+	return got == want
 }

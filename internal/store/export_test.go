@@ -31,5 +31,8 @@ func (d *DB) LimitPages(path string, n int) error {
 	return err
 }
 
+// LimitLog makes Run cut SQLite's log above so many bytes.
+func (d *DB) LimitLog(bytes int64) { d.back.(*sqlite).limit = bytes }
+
 // SchemaVersion is the version this binary migrates to.
 func SchemaVersion() int { return len(migrations) }

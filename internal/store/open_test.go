@@ -141,6 +141,46 @@ func TestSQLiteFilesAreTheOwnersOnly(t *testing.T) {
 	}
 }
 
+// A View that lasts keeps SQLite from starting its log anew; Run makes up for it.
+func TestRunCutsTheLogOfSQLite(t *testing.T) {
+	t.Parallel()
+	at := storetest.SQLite(t)
+	d := storetest.Open(t, at, issuer)
+	d.LimitLog(1 << 20)
+	size := func() int64 {
+		info, err := os.Stat(strings.TrimPrefix(at, "sqlite:") + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	view(t, d, func(tx *store.Tx) error {
+		_, err := tx.Meta(store.MetaEpoch)
+		for i := range 8 {
+			update(t, d, func(tx *store.Tx) error {
+				return tx.PutFlow(&store.Flow{ID: fmt.Sprint(i), Request: make([]byte, 1<<20)})
+			})
+		}
+		return err
+	})
+	if size() < 8<<20 {
+		t.Fatalf("log of %d bytes, want all that was written", size())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	for start := time.Now(); size() > 1<<20; time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > 30*time.Second {
+			t.Fatalf("log still has %d bytes", size())
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v, want Canceled", err)
+	}
+	view(t, d, func(tx *store.Tx) error { _, err := tx.Flow("7"); return err })
+}
+
 func TestClosedStoreSaysSo(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
 		d := storetest.Open(t, url, issuer)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/writ-auth/writ/internal/store"
+	"github.com/writ-auth/writ/internal/store/storetest"
 )
 
 // kinds puts a record of each kind that ends, with its end at a time, and says how long
@@ -131,5 +133,39 @@ func TestPurgeRemovesWhatIsOverAndNoMore(t *testing.T) {
 			return errors.Join(parent, session, err)
 		})
 		view(t, other, func(tx *store.Tx) error { _, err := tx.Session("0"); return err })
+	})
+}
+
+// Run removes more than one round can take, without being asked.
+func TestRunRemovesWhatIsOver(t *testing.T) {
+	at := storetest.SQLite(t)
+	synctest.Test(t, func(t *testing.T) {
+		d, err := store.Open(t.Context(), store.Config{URL: at, Issuer: issuer, Kind: "dev"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		const rows = 1200
+		end := time.Now().Add(time.Second)
+		update(t, d, func(tx *store.Tx) error {
+			for i := range rows {
+				if _, err := tx.Once("p", fmt.Appendf(nil, "%d", i), end); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- d.Run(ctx) }()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if n, err := d.Purge(t.Context(), time.Now(), rows); n != 0 || err != nil {
+			t.Errorf("Purge after Run = %d, %v, want nothing left", n, err)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run = %v, want Canceled", err)
+		}
 	})
 }

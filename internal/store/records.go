@@ -139,7 +139,7 @@ type Key struct {
 // Entry is one position of the feed table: a rule, or word that something changed.
 type Entry struct {
 	Position uint64 // set by the store
-	Prev     uint64 // the position before it; set by the store
+	Prev     uint64 // the position kept before it, 0: none; set by Tx.Feed
 	Kind     string // jti grant session subject client; config and key carry no rule
 	Value    string
 	Effect   string // end or step-up

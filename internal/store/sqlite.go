@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	lite "modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
@@ -19,7 +20,9 @@ const readers = 8 // SQLite connections that Views share
 // by the Updates that wait (see group.go).
 type sqlite struct {
 	db    *sql.DB
+	path  string
 	reads *pool[*sqliteConn]
+	limit int64 // size of the log above which run cuts it
 
 	writer chan struct{} // capacity 1; who has put a value in owns conn
 	conn   *sqliteConn   // owned by the writer; nil: none open
@@ -43,7 +46,7 @@ func openSQLite(cfg Config, path string) (backend, error) {
 		return nil, err
 	}
 	db.SetMaxIdleConns(0) // sqlite keeps its own connections, with their statements
-	s := &sqlite{db: db, writer: make(chan struct{}, 1), queue: make(chan *member)}
+	s := &sqlite{db: db, path: path, limit: logLimit, writer: make(chan struct{}, 1), queue: make(chan *member)}
 	s.reads = newPool(readers, s.openReader, (*sqliteConn).drop)
 	if err := s.migrate(cfg); err != nil {
 		s.close()
@@ -91,7 +94,7 @@ func (s *sqlite) view(ctx context.Context, tx *Tx, fn func(*Tx) error) error {
 		}
 	}()
 	if _, err := c.exec("BEGIN"); err != nil {
-		return sqliteFault(err)
+		return err
 	}
 	tx.q = c
 	err = tx.call(fn)
@@ -127,10 +130,36 @@ func (s *sqlite) openReader(context.Context) (*sqliteConn, error) {
 	return c, nil
 }
 
-// run has nothing to follow: all commits of this file that matter are this process's own.
-func (s *sqlite) run(ctx context.Context, news func()) error {
-	<-ctx.Done()
+// logLimit is far above where SQLite starts the log anew by itself.
+const logLimit = 64 << 20
+
+// run keeps the log short. SQLite starts it anew only at a moment when no View reads it,
+// and under a steady load of Views that moment may not come. There is nobody to follow:
+// the commits of this file that matter are this process's own.
+func (s *sqlite) run(ctx context.Context, _ func()) error {
+	for sleep(ctx, time.Second) == nil {
+		if log, err := os.Stat(s.path + "-wal"); err != nil || log.Size() <= s.limit {
+			continue
+		}
+		select {
+		case s.writer <- struct{}{}:
+			s.cut()
+			<-s.writer
+		case <-ctx.Done():
+		}
+	}
 	return ctx.Err()
+}
+
+// cut waits, as the writer, for the Views under way, those that begin meanwhile being led
+// past the log. When they take too long it gives way, until the next second.
+func (s *sqlite) cut() {
+	if s.conn == nil {
+		return
+	}
+	if err := s.conn.query(func(row) error { return nil }, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		s.drop()
+	}
 }
 
 func (s *sqlite) tell() {}
