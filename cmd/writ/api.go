@@ -34,13 +34,18 @@ func (r *remote) open(ctx context.Context) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newAPI(p.issuer, s), nil
+	a := newAPI(p.issuer, s)
+	if p.dev == nil {
+		a.again = fmt.Sprintf("; is the sign-in over? Run \"writ login --server %s\"", p.issuer)
+	}
+	return a, nil
 }
 
 // api calls the admin API.
 type api struct {
 	http  *http.Client
 	base  string
+	again string       // what to do where the token is refused
 	close func() error // nil: nothing to close
 }
 
@@ -70,7 +75,11 @@ func (a *api) call(ctx context.Context, method, path string, in, out any) error 
 		return err
 	}
 	if status < 200 || status > 299 {
-		return refused(status, answer)
+		err := refused(status, answer)
+		if status == http.StatusUnauthorized && a.again != "" {
+			err = fmt.Errorf("%w%s", err, a.again)
+		}
+		return err
 	}
 	if out == nil {
 		return nil

@@ -3,7 +3,6 @@ package server
 import (
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -62,8 +61,9 @@ const adminRoot = "/admin/v1/"
 
 // adminRoutes mounts the admin API on mux. protect wraps a handler so that only
 // an operator with these scopes reaches it.
-func adminRoutes(mux *http.ServeMux, a *admin.Admin, protect func(scopes ...string) func(http.Handler) http.Handler) {
-	api{a, caller}.mount(mux, protect)
+func adminRoutes(mux *http.ServeMux, a *admin.Admin, address func(*http.Request) string, protect func(scopes ...string) func(http.Handler) http.Handler) {
+	by := func(r *http.Request) admin.By { return caller(r, address) }
+	api{a, by}.mount(mux, protect)
 }
 
 // HostAdmin is the admin API for a command that runs on the server's host and
@@ -79,11 +79,8 @@ func HostAdmin(a *admin.Admin, by admin.By) http.RoundTripper {
 }
 
 // caller is who asks: the verified operator.
-func caller(r *http.Request) admin.By {
-	by := admin.By{Address: r.RemoteAddr}
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		by.Address = host
-	}
+func caller(r *http.Request, address func(*http.Request) string) admin.By {
+	by := admin.By{Address: address(r)}
 	if c := guard.From(r.Context()); c != nil {
 		by.Actor = c.Subject
 	}

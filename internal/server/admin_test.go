@@ -26,7 +26,7 @@ func newAPI(t *testing.T) http.Handler {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	adminRoutes(mux, a, func(scopes ...string) func(http.Handler) http.Handler {
+	adminRoutes(mux, a, func(r *http.Request) string { return Address(r, nil) }, func(scopes ...string) func(http.Handler) http.Handler {
 		return func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				for _, s := range scopes {
