@@ -90,6 +90,11 @@ func (tx *Tx) PutCode(c *Code) error {
 		micros(c.AuthTime), micros(c.Expires), micros(c.Used), c.GrantID)
 }
 
+// DeleteCodesOf removes the authorization codes of a client, redeemed or not.
+func (tx *Tx) DeleteCodesOf(clientID string) error {
+	return tx.put(`DELETE FROM codes WHERE issuer = $1 AND client_id = $2`, tx.issuer, clientID)
+}
+
 const refreshColumns = `hash, grant_id, client_id, created, expires, spent, successor_hash, successor`
 
 // Refresh finds a refresh token by its hash, spent or not.

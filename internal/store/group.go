@@ -40,7 +40,7 @@ func (s *sqlite) update(ctx context.Context, attempt int, tx *Tx, fn func(*Tx) e
 		err := g.join(m, tx, fn)
 		<-g.done
 		if g.err != nil && !isFault(err) {
-			return &fault{cause: g.err} // another spoiled it: run again
+			return &fault{cause: g.err.cause} // another spoiled it: run again
 		}
 		return err
 	case <-ctx.Done():
@@ -82,7 +82,7 @@ func (s *sqlite) lead(alone bool, tx *Tx, fn func(*Tx) error) error {
 		open = false
 		return nil
 	case g.shared:
-		return &fault{cause: g.err} // perhaps for another's sake: run again
+		return &fault{cause: g.err.cause} // perhaps for another's sake: run again
 	}
 	return g.err
 }

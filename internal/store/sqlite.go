@@ -134,8 +134,8 @@ func (s *sqlite) openReader(context.Context) (*sqliteConn, error) {
 const logLimit = 64 << 20
 
 // run keeps the log short. SQLite starts it anew only at a moment when no View reads it,
-// and under a steady load of Views that moment may not come. There is nobody to follow:
-// the commits of this file that matter are this process's own.
+// and under a steady load of Views that moment may not come. There is nobody to listen to:
+// what another process writes to the file, a command on the host, is found by polling.
 func (s *sqlite) run(ctx context.Context, _ func()) error {
 	for sleep(ctx, time.Second) == nil {
 		if log, err := os.Stat(s.path + "-wal"); err != nil || log.Size() <= s.limit {
