@@ -226,7 +226,7 @@ func (g *Guard) admit(r *http.Request, c credential, e *entry, n *Need) fault {
 	if len(n.ACR) > 0 && !slices.Contains(n.ACR, e.claims.ACR) {
 		return fault{reason: ReasonACR}
 	}
-	// RFC 9470 §4: a token without auth_time does not say how old the
+	// RFC 9470 §6.1: a token without auth_time does not say how old the
 	// authentication is.
 	if n.MaxAge > 0 && now.Sub(e.claims.AuthTime) > n.MaxAge {
 		return fault{reason: ReasonAge}

@@ -30,6 +30,7 @@ type serveFlags struct {
 	tlsKey     string
 	proxies    []string
 	publicFeed bool
+	feedGiven  bool // publicFeed was given, as true or as false
 	tokenLife  time.Duration
 	logs       logFlags
 }
@@ -43,7 +44,10 @@ func serveCommand() *cobra.Command {
 is not enough. The sealing key comes from outside the data directory: make one
 with "writ key seal FILE" and keep it apart from the backups.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.feedGiven = cmd.Flags().Changed("public-feed")
+			return runServe(cmd.Context(), f)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.config, "config", os.Getenv("WRIT_CONFIG"), "configuration file (WRIT_CONFIG)")
@@ -141,7 +145,9 @@ func (f serveFlags) read() (*config.File, error) {
 	s.Database = cmp.Or(f.database, s.Database, "sqlite:writ.db")
 	s.SealKeyFile = cmp.Or(f.sealKey, s.SealKeyFile)
 	s.TLS.Cert, s.TLS.Key = cmp.Or(f.tlsCert, s.TLS.Cert), cmp.Or(f.tlsKey, s.TLS.Key)
-	s.PublicFeed = s.PublicFeed || f.publicFeed
+	if f.feedGiven {
+		s.PublicFeed = f.publicFeed
+	}
 	s.TokenLife = cmp.Or(f.tokenLife, s.TokenLife)
 	if len(f.proxies) == 0 {
 		return file, nil
