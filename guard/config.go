@@ -80,6 +80,9 @@ func (cfg Config) complete() Config {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = ownClient()
 	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(string) {}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}

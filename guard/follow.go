@@ -46,6 +46,7 @@ func (e *engine) sources() (err error) {
 		PublicURL:  base + "/snapshot",
 		Client:     e.cfg.HTTPClient,
 		Credential: e.cfg.Credential,
+		Refused:    e.cfg.Refused,
 		Verify:     e.verifyFeed,
 		Applied:    e.applied,
 		Now:        e.cfg.Now,
@@ -90,6 +91,7 @@ func (e *engine) verifyFeed(ctx context.Context, compact string) ([]byte, error)
 
 // applied is told by the feed's reader that revocations or word of keys came.
 func (e *engine) applied(b feed.Batch) {
+	e.rules.Add(1)
 	if b.KeysChanged {
 		e.keys.Refresh()
 		e.signers.Refresh()
@@ -198,6 +200,9 @@ func (e *engine) tell(ctx context.Context) error {
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // so that the connection is used again
+	if res.StatusCode == http.StatusUnauthorized {
+		e.cfg.Refused(credential)
+	}
 	if res.StatusCode/100 != 2 {
 		return fmt.Errorf("%s answered %s", url, res.Status)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,6 +103,46 @@ func TestForgedFeed(t *testing.T) {
 	}
 	if _, err := g.verifyFeed(t.Context(), "a.b"); err == nil {
 		t.Error("what is no JWS was accepted")
+	}
+}
+
+// A credential can end before it expires. Who keeps it is told, at the stream as
+// at the report, or the guard would be blind for as long as it is kept.
+func TestRefusedCredential(t *testing.T) {
+	i := newIssuer(t)
+	var mu sync.Mutex
+	held, refused := "ended", 0
+	i.guard(t, func(c *Config) {
+		c.Credential = func(context.Context) (string, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return held, nil
+		}
+		c.Refused = func(credential string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if credential == held {
+				refused++
+				held = "feed-credential"
+			}
+		}
+	})
+	mu.Lock()
+	if held != "feed-credential" || refused != 1 {
+		t.Errorf("the guard follows with %q after %d refusals, want another credential after one", held, refused)
+	}
+	held = "ended" // the stream goes on with the one it has
+	mu.Unlock()
+	i.rule(feed.KindGrant, "grant-2", feed.End)
+	eventually(t, "a report arrives", func() bool {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		return len(i.reports) > 0 && i.reports[len(i.reports)-1].Position == i.log.Applied()
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if refused != 2 {
+		t.Errorf("refusals told = %d, want 2", refused)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,11 @@ type Config struct {
 	// the guard follows the whole feed and reports what it holds; without,
 	// it polls the public snapshot, which only some issuers serve.
 	Credential func(context.Context) (string, error)
+
+	// Refused is told of a credential that the issuer does not take any more,
+	// so that Credential returns another one at the next call; nil: Credential
+	// keeps none. A credential can end before it expires, as any token can.
+	Refused func(credential string)
 }
 
 // Stale says what becomes of requests while the revocation state is older than
@@ -78,12 +84,15 @@ type engine struct {
 	signers  *keyset.Set // of the feed
 	feed     *feed.Reader
 	headers  headers
-	cache    *cache // nil when turned off
+	scopes   scopes
+	hashers  sync.Pool // of *feed.Hasher
+	cache    *cache    // nil when turned off
 	replay   dpop.Replay
 	running  registry
 	refusals map[string]*atomic.Uint64 // by reason; the map never changes
 
 	came   chan struct{} // closed by the first keys
+	rules  atomic.Uint64 // counts the batches of rules that were applied
 	cameAt atomic.Int64  // when that was, Unix nanoseconds; 0 before
 	report chan struct{} // capacity 1: there is news for the issuer
 	sweep  chan struct{} // capacity 1: running requests may have been ended

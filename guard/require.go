@@ -153,7 +153,7 @@ func (e *engine) supervise(ctx context.Context) {
 		}
 		now, v := e.cfg.Now(), e.feed.View()
 		e.running.end(func(t *entry) bool {
-			return !now.Before(t.claims.Expiry.Add(e.cfg.Leeway)) || t.hit(&v) == feed.End || e.withdrawn(t)
+			return !now.Before(t.claims.Expiry.Add(e.cfg.Leeway)) || e.hit(t, &v) == feed.End || e.withdrawn(t)
 		})
 	}
 }

@@ -25,6 +25,7 @@ type refs struct {
 
 // current checks that revocations are known and none hits the token.
 func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time) fault {
+	rules := g.rules.Load() // before the view, which may be newer
 	v := g.feed.View()
 	if !v.Ready {
 		if v = g.awaitFeed(ctx); !v.Ready {
@@ -34,19 +35,23 @@ func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time) f
 	if g.stale(&v, n, now) {
 		return fault{reason: ReasonStale}
 	}
-	switch e.hit(&v) {
+	if e.clean.Load() == rules+1 {
+		return fault{} // none hit it, and none came since
+	}
+	switch g.hit(e, &v) {
 	case feed.End:
 		return fault{reason: ReasonRevoked}
 	case feed.StepUp:
 		return fault{reason: ReasonStepUp}
 	}
+	e.clean.Store(rules + 1)
 	return fault{}
 }
 
 // stale reports whether the revocation state is too old for the route. Its age
 // is that of the issuer's word, not of the last byte received.
 func (g *Guard) stale(v *feed.View, n *Need, now time.Time) bool {
-	over := now.Sub(v.AsOf) - g.cfg.MaxStaleness
+	over := v.Age(now) - g.cfg.MaxStaleness
 	if over <= 0 {
 		return false
 	}
@@ -89,13 +94,13 @@ func (e *engine) awaitFeed(ctx context.Context) feed.View {
 
 // hit returns the hardest effect of the rules that hit the token, "" when none
 // does.
-func (e *entry) hit(v *feed.View) feed.Effect {
+func (g *engine) hit(e *entry, v *feed.View) feed.Effect {
 	if v.Set.Len() == 0 {
 		return ""
 	}
 	r := e.refs.Load()
 	if r == nil || !bytes.Equal(r.key, v.Key) {
-		r = &refs{key: v.Key, values: hashes(v.Key, e.claims)}
+		r = &refs{key: v.Key, values: g.hashes(v.Key, e.claims)}
 		e.refs.Store(r)
 	}
 	var worst feed.Effect
@@ -114,11 +119,16 @@ func (e *entry) hit(v *feed.View) feed.Effect {
 
 // hashes lists what can be ended of a token: itself, its grant, session,
 // subject and client, whatever it was derived from, and everybody who acts.
-func hashes(key []byte, c *token.Claims) []feed.Value {
+func (g *engine) hashes(key []byte, c *token.Claims) []feed.Value {
+	h, _ := g.hashers.Get().(*feed.Hasher)
+	if h == nil || !h.Uses(key) {
+		h = feed.NewHasher(key)
+	}
+	defer g.hashers.Put(h)
 	values := make([]feed.Value, 0, 5+2*len(c.Via))
 	add := func(kind feed.Kind, issuer, value string) {
 		if value != "" {
-			values = append(values, feed.Hash(key, kind, issuer, value))
+			values = append(values, h.Hash(kind, issuer, value))
 		}
 	}
 	add(feed.KindToken, c.Issuer, c.ID)

@@ -12,6 +12,7 @@ import (
 	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/internal/keyset"
 	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/scope"
 	"github.com/writ-auth/writ/token"
 )
 
@@ -102,8 +103,14 @@ type entry struct {
 	claims  *token.Claims
 	kid     string
 	key     *jose.Key // what the issuer's set held for kid
-	refs    atomic.Pointer[refs]
-	used    atomic.Bool // since the cache last looked for room
+
+	from, until int64     // seconds of the epoch: the later of nbf and iat; exp
+	scope       scope.Set // the claims', shared with other tokens that have the same
+
+	home  atomic.Pointer[resource] // whose audience it last was found to name
+	clean atomic.Uint64            // state of the rules under which none hit it, and 1; 0: none
+	refs  atomic.Pointer[refs]
+	used  atomic.Bool // since the cache last looked for room
 }
 
 // open returns the verified token, from the cache if the key it was checked
@@ -183,7 +190,15 @@ func (e *engine) check(ctx context.Context, compact string) (*entry, fault) {
 		return nil, fault{ReasonSignature, err}
 	}
 	e.headers.put(head, h)
-	return &entry{compact: strings.Clone(compact), claims: claims, kid: h.kid, key: key}, fault{}
+	claims.Scope = e.scopes.share(claims.Scope)
+	return newEntry(strings.Clone(compact), claims, h.kid, key), fault{}
+}
+
+func newEntry(compact string, c *token.Claims, kid string, key *jose.Key) *entry {
+	return &entry{
+		compact: compact, claims: c, kid: kid, key: key, scope: c.Scope, until: c.Expiry.Unix(),
+		from: max(c.IssuedAt.Unix(), c.NotBefore.Unix()), // the zero time lies before both
+	}
 }
 
 // key finds the issuer's key that the header names.
@@ -208,9 +223,8 @@ func (e *engine) key(ctx context.Context, h header) (*jose.Key, fault) {
 // admit makes every check that a cached token must pass again.
 func (g *Guard) admit(r *http.Request, c credential, e *entry, n *Need) fault {
 	now := g.cfg.Now()
-	err := e.claims.Check(token.Expect{Issuer: g.cfg.Issuer, Audience: g.audience, Now: now, Leeway: g.cfg.Leeway})
-	if err != nil {
-		return fault{reason: claimReason(err)}
+	if f := g.fits(e, now); f.reason != "" {
+		return f
 	}
 	if f := g.bound(r, c, e, n, now); f.reason != "" {
 		return f
@@ -219,7 +233,7 @@ func (g *Guard) admit(r *http.Request, c credential, e *entry, n *Need) fault {
 		return f
 	}
 	for _, scope := range n.Scopes {
-		if !e.claims.Has(scope) {
+		if !e.scope.Has(scope) {
 			return fault{reason: ReasonScope}
 		}
 	}
@@ -230,6 +244,27 @@ func (g *Guard) admit(r *http.Request, c credential, e *entry, n *Need) fault {
 	// authentication is.
 	if n.MaxAge > 0 && now.Sub(e.claims.AuthTime) > n.MaxAge {
 		return fault{reason: ReasonAge}
+	}
+	return fault{}
+}
+
+// fits is token.Check. Whom a token is from and for depends on token and guard
+// alone and is remembered; the times are looked at every time, in the entry, so
+// that a hit touches little memory.
+func (g *Guard) fits(e *entry, now time.Time) fault {
+	if e.home.Load() != &g.resource {
+		err := e.claims.Check(token.Expect{Issuer: g.cfg.Issuer, Audience: g.audience, Now: now, Leeway: g.cfg.Leeway})
+		if err != nil {
+			return fault{reason: claimReason(err)}
+		}
+		e.home.Store(&g.resource)
+		return fault{}
+	}
+	switch {
+	case now.Add(-g.cfg.Leeway).Unix() >= e.until:
+		return fault{reason: ReasonExpired}
+	case now.Add(g.cfg.Leeway).Unix() < e.from:
+		return fault{reason: ReasonEarly}
 	}
 	return fault{}
 }

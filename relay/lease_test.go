@@ -309,3 +309,27 @@ func TestDropSparesTheSuccessor(t *testing.T) {
 		t.Error("the refused token is still held")
 	}
 }
+
+// A token handed out by Token that was refused elsewhere is not handed out again.
+func TestDrop(t *testing.T) {
+	i := &issuer{answer: good(time.Hour)}
+	c := newClient(t, i, nil)
+	take := func() string {
+		t.Helper()
+		token, _, err := c.Token(t.Context(), stock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	first := take()
+	c.Drop(Target{Resource: "https://other.example"}, first)
+	c.Drop(stock, "another")
+	if got := take(); got != first {
+		t.Errorf("token = %q after others were dropped, want %q", got, first)
+	}
+	c.Drop(stock, first)
+	if got := take(); got == first {
+		t.Errorf("token = %q, want another than the one dropped", got)
+	}
+}

@@ -155,6 +155,14 @@ func (c *Client) Token(ctx context.Context, t Target) (string, time.Time, error)
 	return l.token, l.expiry, err
 }
 
+// Drop forgets a token that Token returned for t and that was refused, so that
+// the next call gets another. AsSelf and OnBehalf do so by themselves.
+func (c *Client) Drop(t Target, token string) {
+	if to, err := t.check(); err == nil {
+		c.leases.drop(key{resource: to.resource, scope: to.scope}, token)
+	}
+}
+
 // callerLease is the token for calls on behalf of the caller in ctx.
 func (c *Client) callerLease(ctx context.Context, to destination) (key, lease, error) {
 	caller, presented := guard.From(ctx), guard.Presented(ctx)

@@ -22,6 +22,7 @@ type Directory struct {
 	clients   cache[store.Client]
 	resources cache[store.Resource]
 	head      atomic.Uint64
+	changes   atomic.Uint64
 	sample    bool
 }
 
@@ -60,25 +61,35 @@ func (d *Directory) Position() uint64 { return d.head.Load() }
 
 // Changed forgets everything when the entries tell of a change of clients or
 // resources, or when entries is nil; then it moves Position on. Changes are rare.
+// A rule on a client counts as one: the entry that says what changed may only
+// come with the next page, and a token decided on between the two would carry a
+// position that the rule does not hit.
 func (d *Directory) Changed(entries []store.Entry) {
 	forget := entries == nil
 	for _, e := range entries {
-		forget = forget || e.Kind == KindConfig
+		forget = forget || e.Kind == KindConfig || e.Kind == kindClient
 	}
 	if forget {
 		d.clients.reset()
 		d.resources.reset()
+		d.changes.Add(1)
 	}
 	if n := len(entries); n > 0 {
 		d.head.Store(entries[n-1].Position)
 	}
 }
 
+// Changes counts how often clients or resources changed since the start.
+func (d *Directory) Changes() uint64 { return d.changes.Load() }
+
 // Start sets the position at which this replica begins.
 func (d *Directory) Start(position uint64) { d.head.Store(position) }
 
 // KindConfig is the feed entry that says a client, resource or policy changed.
 const KindConfig = "config"
+
+// kindClient is the feed entry that ends what a client holds.
+const kindClient = "client"
 
 // cache holds records by key. A record read while the cache was reset is not kept.
 type cache[T any] struct {

@@ -17,12 +17,12 @@ func RedirectOK(c *store.Client, uri string) bool {
 		return true
 	}
 	asked, err := url.Parse(uri)
-	if err != nil || !loopback(asked) {
+	if err != nil || !loopback(asked) || strings.Contains(uri, "#") {
 		return false
 	}
 	for _, registered := range c.RedirectURIs {
 		u, err := url.Parse(registered)
-		if err == nil && loopback(u) && withoutPort(u) == withoutPort(asked) && registered != "" {
+		if err == nil && loopback(u) && withoutPort(u) == withoutPort(asked) {
 			return true
 		}
 	}

@@ -28,7 +28,7 @@ func (r *Reader) follow(ctx context.Context) error {
 	if v := r.View(); v.Ready && !r.gap {
 		req.Header.Set("Last-Event-ID", cursor{v.Epoch, v.Position}.String())
 	}
-	return r.read(ctx, req, "text/event-stream", func(ctx context.Context, body io.Reader) error {
+	err = r.read(ctx, req, "text/event-stream", func(ctx context.Context, body io.Reader) error {
 		p := newParser(body, readLimit)
 		for {
 			m, err := p.next()
@@ -43,6 +43,10 @@ func (r *Reader) follow(ctx context.Context) error {
 			}
 		}
 	})
+	if errors.Is(err, errUnknown) {
+		r.cfg.Refused(credential)
+	}
+	return err
 }
 
 // poll reads the public snapshot once.
@@ -78,6 +82,9 @@ func (r *Reader) read(ctx context.Context, req *http.Request, media string, use 
 		return because(ctx, err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("GET %s: %w", req.URL, errUnknown)
+	}
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: %s", req.URL, res.Status)
 	}

@@ -10,10 +10,12 @@
 package feed
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
 	"time"
 )
 
@@ -53,19 +55,38 @@ func (v Value) String() string {
 	return base64.RawURLEncoding.EncodeToString(v[:])
 }
 
-// Hash computes the Value of value: HMAC-SHA-256 under the feed key of the epoch, cut to 128
-// bits. Kind and issuer are framed by their lengths, so no two triples read alike.
-func Hash(key []byte, kind Kind, issuer, value string) Value {
-	mac := hmac.New(sha256.New, key)
-	buf := make([]byte, 0, 128)
-	buf = binary.BigEndian.AppendUint32(buf, uint32(len(kind)))
+// A Hasher computes Values under one key. It is for one goroutine at a time.
+type Hasher struct {
+	key []byte
+	mac hash.Hash
+	buf []byte
+}
+
+// NewHasher returns a Hasher for the feed key of an epoch.
+func NewHasher(key []byte) *Hasher {
+	return &Hasher{key: key, mac: hmac.New(sha256.New, key), buf: make([]byte, 0, 256)}
+}
+
+// Uses reports whether the key is the Hasher's.
+func (h *Hasher) Uses(key []byte) bool { return bytes.Equal(h.key, key) }
+
+// Hash computes the Value of value: HMAC-SHA-256 under the key, cut to 128 bits. Kind and
+// issuer are framed by their lengths, so no two triples read alike.
+func (h *Hasher) Hash(kind Kind, issuer, value string) Value {
+	buf := binary.BigEndian.AppendUint32(h.buf[:0], uint32(len(kind)))
 	buf = append(buf, kind...)
 	buf = binary.BigEndian.AppendUint32(buf, uint32(len(issuer)))
 	buf = append(buf, issuer...)
 	buf = append(buf, value...)
-	mac.Write(buf)
-	var sum [sha256.Size]byte
-	return Value(mac.Sum(sum[:0])[:16])
+	h.mac.Reset()
+	h.mac.Write(buf)
+	h.buf = h.mac.Sum(buf[:0])
+	return Value(h.buf[:16])
+}
+
+// Hash is Hasher.Hash for a single value.
+func Hash(key []byte, kind Kind, issuer, value string) Value {
+	return NewHasher(key).Hash(kind, issuer, value)
 }
 
 // publicKey derives the key of the public snapshot from the feed key of the epoch: who holds

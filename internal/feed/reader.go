@@ -19,6 +19,7 @@ type ReaderConfig struct {
 	PublicURL  string                                // the public snapshot; needed without
 	Client     *http.Client                          // nil: an own one, without proxy; redirects and a global timeout are switched off in a copy
 	Credential func(context.Context) (string, error) // bearer token, asked for at every connection; nil: poll PublicURL
+	Refused    func(credential string)               // told of one that the issuer answered with 401; nil: nobody is
 	// Verify checks signature and typ of a compact token and returns its payload. Required.
 	Verify func(ctx context.Context, compact string) ([]byte, error)
 	// Applied is called after a batch with rules or word of new keys is in the View, and after
@@ -40,6 +41,7 @@ var (
 	errRefused = errors.New("feed: batch refused")
 	errGap     = errors.New("feed: batches are missing")
 	errSilent  = errors.New("feed: connection silent")
+	errUnknown = errors.New("feed: credential refused")
 )
 
 // Reader follows a feed and keeps the rules it brings.
@@ -58,7 +60,8 @@ type View struct {
 	Key      []byte
 	Epoch    string
 	Position uint64
-	AsOf     time.Time // staleness is the age of this, not of the last byte
+	AsOf     time.Time // by the issuer's clock; staleness is the age of this, not of the last byte
+	Heard    time.Time // by the reader's, when the issuer last vouched: no state is fresher than that
 	Ready    bool      // a snapshot was read
 }
 
@@ -83,6 +86,9 @@ func NewReader(cfg ReaderConfig) (*Reader, error) {
 	cfg.Client = &client
 	if cfg.Applied == nil {
 		cfg.Applied = func(Batch) {}
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(string) {}
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -164,9 +170,13 @@ func (r *Reader) take(ctx context.Context, compact string) error {
 	if b.Issuer != r.cfg.Issuer {
 		return fmt.Errorf("%w: issuer %q, want %q", errRefused, b.Issuer, r.cfg.Issuer)
 	}
-	if b.Snapshot {
+	switch {
+	case b.Snapshot:
 		err = r.restore(v, b)
-	} else {
+	case r.cfg.Credential == nil:
+		// Its rules are hashed for others; its position would hide later ones.
+		err = fmt.Errorf("%w: batch of the whole feed", errRefused)
+	default:
 		err = r.extend(v, b)
 	}
 	if err == nil && r.down {
@@ -229,13 +239,32 @@ func (r *Reader) store(v View, b Batch, news bool) {
 	if b.AsOf.After(v.AsOf) {
 		v.AsOf = b.AsOf
 	}
-	if now := r.cfg.Now(); now.Sub(r.swept) >= sweepEvery {
+	now := r.cfg.Now()
+	if !b.AsOf.IsZero() {
+		v.Heard = now
+	}
+	if now.Sub(r.swept) >= sweepEvery {
 		r.swept = now
-		v.Set.Sweep(now)
+		// By the slower clock: no snapshot brings back what ours forgot while it ran ahead.
+		v.Set.Sweep(earlier(now, v.AsOf))
 	}
 	r.view.Store(&v)
 	r.moved = true
 	if news {
 		r.cfg.Applied(b)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Age is how old the state is: since the issuer vouched for it by its own clock, or since the
+// reader heard so, whichever is longer. Neither a clock that is wrong nor one that is put
+// right makes old state look fresh.
+func (v *View) Age(now time.Time) time.Duration {
+	return max(now.Sub(v.AsOf), now.Sub(v.Heard))
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -21,6 +22,7 @@ type call struct {
 	rule   *rule         // nil until found
 	claims *token.Claims // nil until verified
 	taken  bool          // the connection went over to another protocol
+	pace   pace          // how long the client may keep us waiting
 
 	// What the log says.
 	status int
@@ -33,8 +35,13 @@ type call struct {
 // order of what they cost, and none but the last touches the upstream.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{g: g, w: w, r: r, start: g.cfg.Now()}
+	c.pace = pace{w, http.NewResponseController(w), g.cfg.stall}
 	defer c.log() // also when a response breaks off, which panics
+	c.pace.begin(r)
 	c.serve()
+	if !c.taken {
+		c.pace.end()
+	}
 }
 
 func (c *call) serve() {
@@ -84,7 +91,28 @@ var anyMethod = strings.Join(common, ", ")
 // answers if it is not, and ends the request's context with the token.
 func (c *call) admit() {
 	c.reason = "token" // the guard's own line, with the same receipt, says what of it
-	c.rule.admit((*admitted)(c)).ServeHTTP((*witness)(c), c.r)
+	c.rule.admit((*admitted)(c)).ServeHTTP((*witness)(c), c.here())
+}
+
+// here is the request as a proof has to name it: at the route's own address,
+// whatever name the caller or a proxy gave. RFC 9449 §4.3: htu must be the address
+// of this very resource; by the caller's Host a proof made for another server,
+// which a token was sent to by mistake, would hold here.
+func (c *call) here() *http.Request {
+	if len(c.r.Header["Dpop"]) == 0 {
+		return c.r
+	}
+	r := c.r.WithContext(c.r.Context()) // a copy
+	r.Host, r.Header = c.route.origin.Host, c.r.Header.Clone()
+	r.Header.Del("X-Forwarded-Host")
+	r.Header.Del("X-Forwarded-Proto")
+	switch {
+	case c.route.origin.Scheme == "http":
+		r.TLS = nil
+	case r.TLS == nil:
+		r.TLS = &tls.ConnectionState{} // a proxy ended it
+	}
+	return r
 }
 
 // An admitted call is one that the guard lets through.
@@ -93,6 +121,9 @@ type admitted call
 // ServeHTTP goes on with r, whose context says who calls.
 func (a *admitted) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	a.reason, a.claims = "", guard.From(r.Context())
+	if len(r.Header["Dpop"]) > 0 {
+		r = a.r.WithContext(r.Context()) // upstreams are told what the client said
+	}
 	(*call)(a).forward(r)
 }
 

@@ -55,7 +55,8 @@ type Config struct {
 	Now          func() time.Time // nil: time.Now
 	Logger       *slog.Logger     // nil: slog.Default; refusals at info, all requests at debug
 
-	url *url.URL // URL, parsed
+	url   *url.URL      // URL, parsed
+	stall time.Duration // 0 means stall
 }
 
 // Format prints the configuration without the secret, whatever the verb.
@@ -83,6 +84,7 @@ func (c *Config) check() error {
 	c.ResponseTimeout = max(0, cmp.Or(c.ResponseTimeout, time.Minute))
 	c.IdleConns = cmp.Or(c.IdleConns, 256)
 	c.MaxStaleness = cmp.Or(c.MaxStaleness, 10*time.Second)
+	c.stall = cmp.Or(c.stall, stall)
 	if c.MaxHeader < 0 || c.DialTimeout < 0 || c.IdleConns < 0 {
 		return errors.New("gateway: header limit, dial timeout and idle connections must not be negative")
 	}
@@ -160,6 +162,7 @@ func (g *Gateway) guardConfig() guard.Config {
 			token, _, err := g.relay.Token(ctx, own)
 			return token, err
 		}
+		cfg.Refused = func(token string) { g.relay.Drop(own, token) }
 	}
 	return cfg
 }
@@ -192,13 +195,13 @@ func (c *Config) transport() *http.Transport {
 	}
 }
 
-// origin is the gateway's at another host name.
-func (c *Config) origin(host string) string {
+// origin is the gateway's, at another host name if there is one.
+func (c *Config) origin(host string) *url.URL {
 	u := *c.url
 	if host != "" {
 		u.Host = strings.TrimSuffix(net.JoinHostPort(host, u.Port()), ":")
 	}
-	return u.String()
+	return &u
 }
 
 // buffers lends the memory that bodies are copied through.

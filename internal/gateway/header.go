@@ -10,24 +10,31 @@ import (
 )
 
 // lies are headers that some server or framework takes for a verified identity,
-// another path or method, or the client's address. From outside they go, on
-// every route. They are spelled as normal spells them and ordered by their
-// first letter; a star ends those that are the beginning of a name.
+// another path or method, the client's address, or, with an underscore in them,
+// the end of the request: the true length and encoding stand elsewhere, and the
+// transport writes them anew. From outside they go, on every route. They are
+// spelled as normal spells them and ordered by their first letter; a star ends
+// those that are the beginning of a name.
 var lies = [...][]string{
 	'a': {"authorization"},
-	'c': {"client-cert*", "cf-access-*"},
+	'c': {"client-cert*", "cf-access-*", "cf-connecting-*", "content-length"},
 	'd': {"dpop"},
-	'f': {"forwarded"},
-	'p': {"proxy"},
+	'f': {"forwarded", "fastly-client-*", "fly-client-ip"},
+	'i': {"iv-user", "iv-groups", "iv-creds"},
+	'm': {"mellon-*"},
+	'o': {"oidc-*", "oauth-client-attestation*"},
+	'p': {"proxy", "proxy-*"},
 	'r': {"remote-*"},
-	's': {"ssl-client-*"},
-	't': {"txn-token", "tailscale-user-*", "true-client-ip"},
+	's': {"ssl-client-*", "shib-*", "sm-user"},
+	't': {"txn-token", "tailscale-user-*", "teleport-jwt-*", "true-client-ip", "transfer-encoding"},
 	'w': {"workload-*"},
 	'x': {
 		"x-user*", "x-auth*", "x-forwarded*", "x-remote-*", "x-identity-*", "x-claims-*", "x-jwt*", "x-webauth-*",
-		"x-email", "x-groups", "x-roles", "x-access-token", "x-id-token", "x-consumer-*", "x-credential-*",
+		"x-email", "x-group", "x-groups", "x-role", "x-roles", "x-access-token", "x-id-token",
+		"x-consumer-*", "x-anonymous-consumer", "x-credential-*", "x-oidc-*", "x-openid-*", "x-vouch-*", "x-pomerium-*", "x-hasura-*",
 		"x-ssl-*", "x-client-cert*", "x-client-dn*", "x-client-verify*",
-		"x-amzn-oidc-*", "x-goog-authenticated-*", "x-goog-iap-*", "x-ms-client-principal*",
+		"x-amzn-oidc-*", "x-goog-authenticated-*", "x-goog-iap-*", "x-appengine-user-*", "x-apigateway-api-userinfo",
+		"x-endpoint-api-userinfo", "x-ms-client-principal*", "x-ms-token-*", "x-envoy-*",
 		"x-original-*", "x-rewrite-*", "x-http-method*", "x-method-override",
 		"x-real-ip", "x-client-ip", "x-cluster-client-ip",
 	},
@@ -165,8 +172,10 @@ func stripSetCookies(h http.Header) {
 }
 
 // issuerCookie reports whether a pair begins with a name of the issuer's.
-// Browsers treat the prefix __Host- without regard to case.
+// Browsers treat the prefix __Host- without regard to case, and send a cookie
+// without a name back as its value alone: "=writ_8400=x" comes as writ_8400.
 func issuerCookie(pair string) bool {
+	pair = strings.TrimLeft(pair, "= \t")
 	return hasPrefixFold(pair, "writ_") || hasPrefixFold(pair, "__Host-writ")
 }
 

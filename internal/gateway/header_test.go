@@ -18,11 +18,15 @@ func TestStrip(t *testing.T) {
 		"Remote-User", "REMOTE_USER", "remote_user", "X-Remote-User", "X-Client-Cert", "X-Client-Cert-Dn", "X-Ssl-Client-S-Dn", "X_SSL_CLIENT_VERIFY", "Ssl-Client-Cert",
 		"X-Identity-Id", "X-Claims-Sub", "X-Jwt-Assertion", "X-Webauth-User", "Tailscale-User-Login", "Cf-Access-Authenticated-User-Email",
 		"X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-HTTP-Method", "X-Method-Override", "Proxy",
+		"Transfer_Encoding", "Transfer.Encoding", "Content_Length", "Proxy_Authorization", "Proxy-User",
+		"OIDC_CLAIM_sub", "Shib-Identity-Provider", "Mellon-Name-Id", "SM_USER", "iv-user", "Teleport-Jwt-Assertion", "Oauth-Client-Attestation-Pop",
+		"X-Role", "X-Group", "X-Vouch-User", "X-Pomerium-Jwt-Assertion", "X-Oidc-Sub", "X-Hasura-Role", "X-Anonymous-Consumer", "X-Ms-Token-Aad-Id-Token",
+		"X-Apigateway-Api-Userinfo", "X-Endpoint-Api-Userinfo", "X-Appengine-User-Email", "X-Envoy-Original-Path", "Cf-Connecting-Ip", "Fastly-Client-Ip",
 		"Txn_Token", "authorization", "X-User-" + strings.Repeat("x", 200),
 	}
 	kept := []string{
 		"Accept", "Content-Type", "User-Agent", "X-Request-Id", "Traceparent", "Origin", "Cookie", "Referer", "If-None-Match", "Range",
-		"X-Requested-With", "X-Us", "Remote", "Mcp-Method", "Sec-Websocket-Key", strings.Repeat("x", 200),
+		"X-Requested-With", "X-Us", "X-Role-Play", "Content-Length-Hint", "Remote", "Mcp-Method", "Sec-Websocket-Key", strings.Repeat("x", 200),
 	}
 	h := make(http.Header)
 	for _, name := range slices.Concat(gone, kept) {
@@ -75,7 +79,7 @@ func TestForwarded(t *testing.T) {
 }
 
 func TestCookies(t *testing.T) {
-	h := http.Header{"Cookie": {"a=1; writ_8400=s; b=2", "__Host-writ=s;__host-writ-flow=f", "Writ_8400_flow=f;c=\"x; writ\""}}
+	h := http.Header{"Cookie": {"a=1; writ_8400=s; b=2", "__Host-writ=s;__host-writ-flow=f; =writ_8400=s; = __Host-writ=s", "Writ_8400_flow=f;c=\"x; writ\""}}
 	stripCookies(h)
 	if got, want := h.Get("Cookie"), `a=1; b=2; c="x; writ"`; got != want || len(h["Cookie"]) != 1 {
 		t.Errorf("Cookie = %q, want %q", h["Cookie"], want)
@@ -85,7 +89,7 @@ func TestCookies(t *testing.T) {
 	if got, ok := h["Cookie"]; ok {
 		t.Errorf("Cookie = %q, want none", got)
 	}
-	h = http.Header{"Set-Cookie": {"writ_8400=attacker; Path=/", " __Host-writ=x", "theirs=1; HttpOnly"}}
+	h = http.Header{"Set-Cookie": {"writ_8400=attacker; Path=/", " __Host-writ=x", "=writ_8400=attacker", "= __Host-writ=attacker", "theirs=1; HttpOnly"}}
 	stripSetCookies(h)
 	if got, want := h["Set-Cookie"], []string{"theirs=1; HttpOnly"}; !slices.Equal(got, want) {
 		t.Errorf("Set-Cookie = %q, want %q", got, want)

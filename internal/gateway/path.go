@@ -88,12 +88,24 @@ type tree struct {
 // decoded and came in canonical form; nil when there is none. The search
 // ignores case, and what it finds must then cover the path as it is spelled:
 // so /Orders is never left to a wider rule than the one for /orders, whatever
-// the upstream makes of capitals.
+// the upstream makes of capitals. Nor is /orders/admin%3Fx left to /orders: a
+// server that passes decoded paths on would ask the next one for /orders/admin.
 func (t *tree) find(path string) *route {
 	if !utf8.ValidString(path) {
 		return nil
 	}
-	folded := fold(path)
+	best := t.longest(fold(path))
+	if best == nil || !covers(best.Path, path) {
+		return nil
+	}
+	if cut := strings.IndexAny(path, "?#"); cut >= 0 && t.find(path[:cut]) != best {
+		return nil
+	}
+	return best
+}
+
+// longest returns the route for a folded path.
+func (t *tree) longest(folded string) *route {
 	best := t.routes["/"]
 	for i, segments := 1, 0; i <= len(folded) && segments < t.depth; i++ {
 		if i < len(folded) && folded[i] != '/' {
@@ -103,9 +115,6 @@ func (t *tree) find(path string) *route {
 			best = r
 		}
 		segments++
-	}
-	if best == nil || !covers(best.Path, path) {
-		return nil
 	}
 	return best
 }
@@ -138,14 +147,17 @@ func hostOf(header string) (string, bool) {
 			return "", false
 		}
 	}
-	host := header
+	host, port := header, ""
 	if rest, ok := strings.CutPrefix(host, "["); ok {
-		host, rest, ok = strings.Cut(rest, "]")
-		if !ok || rest != "" && rest[0] != ':' {
+		if host, port, ok = strings.Cut(rest, "]"); !ok || port != "" && port[0] != ':' {
 			return "", false
 		}
+		port = strings.TrimPrefix(port, ":")
 	} else {
-		host, _, _ = strings.Cut(host, ":")
+		host, port, _ = strings.Cut(host, ":")
+	}
+	if strings.Trim(port, "0123456789") != "" { // upstreams are told of it
+		return "", false
 	}
 	return strings.ToLower(strings.TrimSuffix(host, ".")), host != ""
 }

@@ -86,6 +86,13 @@ func TestFind(t *testing.T) {
 		{list, "/orders/admin", "/orders/admin"},
 		{list, "/orders/admin/x", "/orders/admin"},
 		{list, "/orders/administration", "/orders"},
+		{list, "/orders/what?", "/orders"},
+		{list, "/orders/7#8/9?", "/orders"},
+		{list, "/orders/admin/?x", "/orders/admin"},
+		{list, "/orders/admin?x", ""}, // decoded and passed on, it would be /orders/admin
+		{list, "/orders/admin#x", ""},
+		{list, "/orders/Admin#x", ""},
+		{list, "/orders?", ""},
 		{list, "/orders/Admin", ""}, // a server that ignores case would serve it by the weaker rule
 		{list, "/ORDERS/admin", ""},
 		{list, "/Orders", ""},
@@ -96,6 +103,9 @@ func TestFind(t *testing.T) {
 		{list, "/orders/\xff", ""},
 		{all, "/", "/"},
 		{all, "/else", "/"},
+		{all, "/what?", "/"},
+		{all, "/?", "/"},
+		{all, "/orders?x", ""},
 		{all, "/Else", "/"},
 		{all, "/orders2", "/"},
 		{all, "/Orders", ""},
@@ -122,7 +132,7 @@ func TestHostOf(t *testing.T) {
 			t.Errorf("hostOf(%q) = %q, %v, want %q", header, got, ok, want)
 		}
 	}
-	for _, header := range []string{"", ":80", "a b", "a/b", "a@b", "a\x00", "[::1", "[::1]x", "api.example,evil.example", "<a>"} {
+	for _, header := range []string{"", ":80", "a b", "a/b", "a@b", "a\x00", "[::1", "[::1]x", "[::1]:x", "api.example:80:evil", "api.example:evil.example", "::1", "api.example,evil.example", "<a>"} {
 		if got, ok := hostOf(header); ok {
 			t.Errorf("hostOf(%q) = %q, want it refused", header, got)
 		}

@@ -27,6 +27,7 @@ func (c *call) forward(r *http.Request) {
 			r.Body = http.MaxBytesReader(c.w, r.Body, limit)
 		}
 	}
+	r.Body = c.pace.body(r)
 	transport := c.rule.forward
 	if c.claims != nil {
 		transport = c.g.inward(c.route, c.rule, c.claims.Scope)
@@ -37,7 +38,7 @@ func (c *call) forward(r *http.Request) {
 			detail: "The token has no scope that the service behind this route knows."})
 		return
 	}
-	w := c.w
+	var w http.ResponseWriter = &c.pace
 	if isWebSocket(r) {
 		w = &tied{ResponseWriter: w, ctx: r.Context(), taken: &c.taken}
 	}
@@ -105,7 +106,8 @@ func (c *call) failed(_ http.ResponseWriter, r *http.Request, err error) {
 		c.refuse(problem{status: http.StatusUnauthorized, reason: "ended", code: oauth.InvalidToken,
 			auth: c.challenge(oauth.InvalidToken, ""), detail: "The token ended while the request was under way."})
 	case cause != nil:
-		c.status = 499 // the client has gone; nobody reads an answer
+		c.status = 499 // the client has gone, or half of it, which must not read an empty 200
+		panic(http.ErrAbortHandler)
 	case long:
 		c.refuse(tooLong)
 	case refused:

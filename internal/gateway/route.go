@@ -63,6 +63,7 @@ type route struct {
 	Route
 	name     string       // host and path, for logs
 	host     string       // as hostOf spells it
+	origin   *url.URL     // where clients reach the gateway for it
 	upstream *url.URL     // scheme and host only
 	guard    *guard.Guard // nil when open
 	list     []*rule
@@ -100,6 +101,7 @@ func (r Route) check(cfg *Config) (*route, error) {
 		return nil, fmt.Errorf("upstream %q must be an http or https origin without a path", r.Upstream)
 	}
 	made.upstream = &url.URL{Scheme: u.Scheme, Host: u.Host}
+	made.origin = cfg.origin(made.host)
 	if err := made.identity(cfg); err != nil {
 		return nil, err
 	}
@@ -161,7 +163,7 @@ func (r *route) identity(cfg *Config) error {
 		return nil
 	}
 	if r.Audience == "" {
-		r.Audience = cfg.origin(r.host) + strings.TrimSuffix(r.Path, "/")
+		r.Audience = r.origin.String() + strings.TrimSuffix(r.Path, "/")
 	}
 	if r.Propagate == Exchange && (r.UpstreamAudience == "" || cfg.ClientID == "") {
 		return errors.New("to exchange tokens, the route needs an upstream audience and the gateway a client of its own")

@@ -210,3 +210,12 @@ func wantProblem(t *testing.T, what string, res *http.Response, body string, sta
 		t.Errorf("%s: %d with WWW-Authenticate %q", what, status, challenge)
 	}
 }
+
+// twice serves the gateway over HTTP/2, too.
+func (w *world) twice() *httptest.Server {
+	server := httptest.NewUnstartedServer(w.gateway)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	w.t.Cleanup(server.Close)
+	return server
+}

@@ -21,6 +21,7 @@ type Visit struct {
 	Params  url.Values
 	Browser string // value of the flow cookie, "" without one
 	Session string // value of the session cookie, "" without one
+	Address string // where it came from
 }
 
 // Step is where the browser goes next.
@@ -32,8 +33,8 @@ type Step struct {
 }
 
 // Authorize begins or goes on with an authorization request. It is the only
-// dispatcher: every page comes back here. A *PageError must be shown, never
-// redirected; other refusals are in Step.Location already.
+// dispatcher: every page comes back here. A *PageError or a *login.Throttled must
+// be shown, never redirected; other refusals are in Step.Location already.
 func (a *Authority) Authorize(ctx context.Context, v Visit) (Step, error) {
 	if v.Params.Has("flow") {
 		return a.resume(ctx, v)
@@ -42,6 +43,9 @@ func (a *Authority) Authorize(ctx context.Context, v Visit) (Step, error) {
 }
 
 func (a *Authority) begin(ctx context.Context, v Visit) (Step, error) {
+	if size(v.Params) > maxRequest {
+		return Step{}, &PageError{"The app sent a request that is too long."}
+	}
 	if n := len(v.Params[oauth.ParamClientID]); n != 1 {
 		return Step{}, &PageError{"The request does not say which app it is for (client_id)."}
 	}
@@ -92,7 +96,12 @@ func (a *Authority) keep(ctx context.Context, v Visit, r *request, f *store.Flow
 		return Step{}, fmt.Errorf("keep authorization request: %w", err)
 	}
 	step.FlowID = f.ID
-	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) error { return tx.PutFlow(f) })
+	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) error {
+		if err := a.cfg.Login.Admit(tx, v.Address, f.Created); err != nil {
+			return err
+		}
+		return tx.PutFlow(f)
+	})
 	return step, err
 }
 
@@ -110,6 +119,9 @@ func (a *Authority) resume(ctx context.Context, v Visit) (Step, error) {
 	}
 	if err != nil {
 		return Step{}, err
+	}
+	if !client.RedirectOK(c, r.RedirectURI) || !a.allows(c, r.Scope, r.Resources) {
+		return Step{}, &PageError{"The app may not have any more what it asked for. Go back to the app and start again."}
 	}
 	step, _, err := a.advance(ctx, v, r, c, f)
 	step.FlowID = f.ID
@@ -159,6 +171,9 @@ func (a *Authority) advance(ctx context.Context, v Visit, r *request, c *store.C
 		err = refuse(oauth.AccessDenied, "the person said no")
 	}
 	if err != nil {
+		if err := a.close(ctx, f); err != nil {
+			return Step{}, false, err
+		}
 		step, err := a.refuseTo(r.RedirectURI, r.State, err)
 		return step, false, err
 	}
@@ -188,20 +203,36 @@ func (a *Authority) answer(ctx context.Context, r *request, s *store.Session, f 
 		code.RedirectURI = r.RedirectURI
 	}
 	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) error {
-		if f.ID != "" {
-			if err := tx.DeleteFlow(f.ID); err != nil {
-				return err // answered already: one request, one code
-			}
+		if err := closed(tx, f); err != nil {
+			return err
 		}
 		return tx.PutCode(code)
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		return Step{}, &PageError{"This sign-in was answered already. Go back to the app and start again."}
-	}
 	if err != nil {
 		return Step{}, err
 	}
 	return a.redirect(r.RedirectURI, url.Values{oauth.ParamCode: {secret}}, r.State), nil
+}
+
+// close is closed for an answer that writes nothing else.
+func (a *Authority) close(ctx context.Context, f *store.Flow) error {
+	if f.ID == "" {
+		return nil
+	}
+	return a.cfg.DB.Update(ctx, func(tx *store.Tx) error { return closed(tx, f) })
+}
+
+// closed removes a flow that is answered now, if it was kept: one request, one
+// answer.
+func closed(tx *store.Tx, f *store.Flow) error {
+	if f.ID == "" {
+		return nil
+	}
+	err := tx.DeleteFlow(f.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return &PageError{"This sign-in was answered already. Go back to the app and start again."}
+	}
+	return err
 }
 
 // refuseTo sends a refusal to the client, and anything else up.

@@ -119,9 +119,9 @@ func (a *Authority) code(ctx context.Context, q asked) (*TokenResponse, error) {
 
 // open writes the grant a code stands for.
 func (a *Authority) open(tx *store.Tx, q asked, c *store.Code, grantID, refresh string) (out opened, refused, err error) {
-	user, err := tx.User(c.UserID)
-	if errors.Is(err, store.ErrNotFound) || err == nil && user.Disabled {
-		return out, refuse(oauth.InvalidGrant, "the person has no account any more"), nil
+	err = a.stands(tx, q, c)
+	if refusal(err) {
+		return out, err, nil
 	}
 	if err != nil {
 		return out, nil, err
@@ -174,10 +174,31 @@ func (a *Authority) open(tx *store.Tx, q asked, c *store.Code, grantID, refresh 
 	return out, nil, err
 }
 
-// endGrant ends a grant inside tx on the server's own account.
+// stands checks that the person and the client of a code are still what they were.
+func (a *Authority) stands(tx *store.Tx, q asked, c *store.Code) error {
+	user, err := tx.User(c.UserID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && user.Disabled {
+		return refuse(oauth.InvalidGrant, "the person has no account any more")
+	}
+	if err != nil {
+		return err
+	}
+	asks, err := current(tx, q.client)
+	if err == nil && !a.allows(asks, c.Scope, c.Resources) {
+		return refuse(oauth.InvalidGrant, "the client may not have any more what the code is for")
+	}
+	return err
+}
+
+// endGrant ends a grant inside tx on the server's own account. One that is over
+// is left alone: whoever has a used code could fill the feed with it.
 func (a *Authority) endGrant(tx *store.Tx, q asked, id, reason string) error {
-	if id == "" {
+	g, err := tx.Grant(id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !g.Ended.IsZero() {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	return revoke.End(tx, revoke.Order{
 		Kind: revoke.Grant, Value: id, Reason: reason, By: "system", Address: q.address,

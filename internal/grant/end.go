@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/writ-auth/writ/internal/client"
+	"github.com/writ-auth/writ/internal/mint"
 	"github.com/writ-auth/writ/internal/oauth"
 	"github.com/writ-auth/writ/internal/revoke"
 	"github.com/writ-auth/writ/internal/store"
@@ -40,7 +41,14 @@ func (a *Authority) Revoke(ctx context.Context, creds client.Credentials, secret
 		return refuse(oauth.UnauthorizedClient, "the token was issued to another client")
 	}
 	order.Kind, order.Value = revoke.Token, t.ID
-	return a.cfg.DB.Update(ctx, func(tx *store.Tx) error { return revoke.End(tx, order) })
+	order.Until = t.Expiry.Add(2 * mint.Skew) // what was exchanged from it never outlives it
+	return a.cfg.DB.Update(ctx, func(tx *store.Tx) error {
+		rules, err := tx.Rules(string(order.Kind), order.Value)
+		if err != nil || len(rules) > 0 {
+			return err // over already: it takes no second rule
+		}
+		return revoke.End(tx, order)
+	})
 }
 
 // holds reports whether the client is the one that asked for the token: the one

@@ -30,21 +30,17 @@ func (a *Authority) exchange(ctx context.Context, q asked) (*TokenResponse, erro
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.exchangeTarget(ctx, q)
-	if err != nil {
-		return nil, err
-	}
 	want, err := askedScope(q.params)
 	if err != nil {
 		return nil, err
 	}
-	granted, err := judgeExchange(q.client, subject, r, want, q.now)
-	if err != nil {
-		return nil, err
-	}
+	var asks *store.Client
 	var rev uint64
 	var dead bool
 	err = a.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if asks, err = current(tx, q.client); err != nil {
+			return err
+		}
 		if dead, err = a.ended(tx, subject); err != nil {
 			return err
 		}
@@ -57,7 +53,15 @@ func (a *Authority) exchange(ctx context.Context, q asked) (*TokenResponse, erro
 	if dead {
 		return nil, refuse(oauth.InvalidRequest, "subject_token has ended")
 	}
-	q.rev = min(subject.Rev, rev)
+	q.client, q.rev = asks, min(subject.Rev, rev)
+	r, err := a.exchangeTarget(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	granted, err := judgeExchange(q.client, subject, r, want, q.now)
+	if err != nil {
+		return nil, err
+	}
 	c, err := a.inherit(q, subject, r, granted)
 	if err != nil {
 		return nil, err
@@ -108,6 +112,7 @@ func (a *Authority) exchangeTarget(ctx context.Context, q asked) (*store.Resourc
 
 // judgeExchange decides whether the client may trade this token, and for which
 // scope. Nothing asked means all of the subject's scope that the target knows.
+// The client's own scope, where it has one, is the most it gets in this way too.
 func judgeExchange(c *store.Client, subject *token.Claims, target *store.Resource, want scope.Set, now time.Time) (scope.Set, error) {
 	if !now.Before(subject.Expiry) {
 		return nil, refuse(oauth.InvalidRequest, "subject_token has expired")
@@ -116,11 +121,14 @@ func judgeExchange(c *store.Client, subject *token.Claims, target *store.Resourc
 		return nil, refuse(oauth.InvalidRequest, "subject_token is not for a resource this client guards")
 	}
 	allowed := scopes(target).Intersect(subject.Scope)
+	if len(c.Scope) > 0 {
+		allowed = allowed.Intersect(scope.Set(c.Scope))
+	}
 	if len(want) == 0 {
 		want = allowed
 	}
 	if len(want) == 0 || !allowed.Contains(want) {
-		return nil, refuse(oauth.InvalidScope, "exchange only narrows: not a scope of both the token and the target")
+		return nil, refuse(oauth.InvalidScope, "exchange only narrows: not a scope of the token, the target and the client")
 	}
 	return want, nil
 }

@@ -50,8 +50,9 @@ func (c *clock) pass(d time.Duration) {
 // world is an authority over a real database, and what it needs to know.
 type world struct {
 	*grant.Authority
-	db    *store.DB
-	clock *clock
+	db      *store.DB
+	clients *client.Directory
+	clock   *clock
 }
 
 // eachDatabase runs f in a new world on SQLite and on PostgreSQL.
@@ -77,8 +78,9 @@ func newWorld(t *testing.T, db *store.DB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.clients = client.NewDirectory(db, false)
 	w.Authority, err = grant.New(grant.Config{
-		Issuer: issuer, DB: db, Keys: keys, Clients: client.NewDirectory(db, false), Login: people, Now: w.clock.now,
+		Issuer: issuer, DB: db, Keys: keys, Clients: w.clients, Login: people, Now: w.clock.now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,12 +92,13 @@ func newWorld(t *testing.T, db *store.DB) *world {
 // seed writes clients, resources and a person.
 func seed(tx *store.Tx) error {
 	apps := []string{oauth.GrantCode, oauth.GrantRefresh}
+	most := []string{"offline_access", "read", "write"}
 	services := []string{oauth.GrantClient, oauth.GrantExchange}
 	scopes := []store.ScopeText{{Name: "read"}, {Name: "write"}}
 	for _, c := range []*store.Client{
-		{ID: "web", GrantTypes: apps},
-		{ID: "other", GrantTypes: apps},
-		{ID: "spa", GrantTypes: apps, AuthMethod: oauth.AuthNone},
+		{ID: "web", GrantTypes: apps, RedirectURIs: []string{callback}, Scope: most, Resources: []string{api}},
+		{ID: "other", GrantTypes: apps, RedirectURIs: []string{callback}, Scope: most, Resources: []string{api}},
+		{ID: "spa", GrantTypes: apps, RedirectURIs: []string{callback}, Scope: most, Resources: []string{api}, AuthMethod: oauth.AuthNone},
 		{ID: "gateway", GrantTypes: services, Guards: []string{api}, Resources: []string{inner}},
 	} {
 		if c.AuthMethod == "" {
@@ -118,6 +121,17 @@ func (w *world) update(t *testing.T, f func(*store.Tx) error) {
 	if err := w.db.Update(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// hashCookie is what the store knows of a session's cookie.
+func hashCookie(t *testing.T, value string) []byte {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(raw)
+	return sum[:]
 }
 
 // code puts an authorization code, as if the person had just signed in and said yes.

@@ -3,6 +3,7 @@ package grant
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/writ-auth/writ/internal/oauth"
 	"github.com/writ-auth/writ/internal/store"
@@ -12,6 +13,10 @@ import (
 // errEnded tells a caller no more than RFC 6750 §3.1 does.
 var errEnded = &oauth.Error{Code: oauth.InvalidToken, Description: "the token is not good any more"}
 
+// replicaSkew is how far the clocks of two replicas may be apart: iat is in whole
+// seconds, and the one that checks need not be the one that issued.
+const replicaSkew = 2 * time.Second
+
 // Inspect checks a token sent to one of the issuer's own resources: signature,
 // tag, times, audience, and in the store that nothing it rests on has ended.
 func (a *Authority) Inspect(ctx context.Context, compact, audience string) (*token.Claims, error) {
@@ -20,7 +25,7 @@ func (a *Authority) Inspect(ctx context.Context, compact, audience string) (*tok
 		a.suspect(err)
 		return nil, &oauth.Error{Code: oauth.InvalidToken, Description: "not a token of this issuer"}
 	}
-	err = c.Check(token.Expect{Issuer: a.cfg.Issuer, Audience: audience, Now: a.cfg.Now()})
+	err = c.Check(token.Expect{Issuer: a.cfg.Issuer, Audience: audience, Now: a.cfg.Now(), Leeway: replicaSkew})
 	if err != nil {
 		return nil, &oauth.Error{Code: oauth.InvalidToken, Description: "the token is expired, or not for this resource", Cause: err}
 	}
@@ -51,20 +56,21 @@ func (a *Authority) Live(ctx context.Context, c *token.Claims) error {
 	return err
 }
 
-// Operator checks a token of the admin API beyond its signature: for a person a
-// live grant, session and mark; for a client acting for itself its mark.
+// Operator checks a token of the admin API beyond its signature: the mark of its
+// client, and for a person a live grant, session and mark.
 func (a *Authority) Operator(ctx context.Context, compact, audience string) error {
 	c, err := a.Inspect(ctx, compact, audience)
 	if err != nil {
 		return err
 	}
-	if c.Subject == c.ClientID {
-		known, err := a.cfg.Clients.Client(ctx, c.ClientID)
-		if err == nil && !known.Admin {
-			return errEnded
-		}
+	known, err := a.cfg.Clients.Client(ctx, c.ClientID)
+	if err == nil && !known.Admin {
+		return errEnded
+	}
+	if err != nil || c.Subject == c.ClientID {
 		return err
 	}
+	now := a.cfg.Now()
 	return a.cfg.DB.View(ctx, func(tx *store.Tx) error {
 		user, err := tx.User(c.Subject)
 		if errors.Is(err, store.ErrNotFound) || err == nil && (user.Disabled || !user.Admin) {
@@ -79,7 +85,8 @@ func (a *Authority) Operator(ctx context.Context, compact, audience string) erro
 		if err != nil || c.SessionID == "" {
 			return err
 		}
-		if _, err = tx.Session(c.SessionID); errors.Is(err, store.ErrNotFound) {
+		s, err := tx.Session(c.SessionID)
+		if errors.Is(err, store.ErrNotFound) || err == nil && !now.Before(s.Expires) {
 			return errEnded
 		}
 		return err

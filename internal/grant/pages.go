@@ -32,8 +32,8 @@ type Flow struct {
 	Offline        bool   // asks to act while the person is away
 }
 
-// ScopeView is one scope in words.
-type ScopeView struct{ Name, Text string }
+// ScopeView is one scope in words, and at which resource.
+type ScopeView struct{ Name, Text, Resource string }
 
 // Granted is one client a person has let in.
 type Granted struct {
@@ -91,7 +91,7 @@ func (a *Authority) words(ctx context.Context, uris []string, granted scope.Set)
 		}
 		for _, s := range r.Scopes {
 			if granted.Has(s.Name) {
-				views = append(views, ScopeView{s.Name, s.Text})
+				views = append(views, ScopeView{s.Name, s.Text, r.Name})
 			}
 		}
 	}

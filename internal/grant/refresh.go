@@ -76,6 +76,9 @@ func judgeRefresh(p presented, now time.Time) (refreshVerdict, string) {
 		}
 		return refreshReused, "refresh token used again"
 	}
+	if !now.Before(p.successor.Expires) {
+		return refreshRefused, "the refresh token was not used for too long"
+	}
 	if !p.public || g.KeyID != "" || now.Sub(r.Spent) <= ReplayWindow {
 		return refreshReplay, ""
 	}

@@ -38,6 +38,21 @@ type PageError struct{ Message string }
 
 func (e *PageError) Error() string { return e.Message }
 
+// maxRequest is more than any honest request has. Whatever one holds is kept as
+// long as a flow, and anybody can send one.
+const maxRequest = 8 << 10
+
+// size is how much text is in a request.
+func size(params url.Values) int {
+	n := 0
+	for name, values := range params {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
+}
+
 // place checks what decides where answers go. Its errors are for a page.
 func place(c *store.Client, params url.Values) (uri string, given bool, err error) {
 	if len(params[oauth.ParamRedirectURI]) > 1 {
@@ -80,6 +95,8 @@ func read(c *store.Client, params url.Values) (*request, error) {
 		return nil, refuse(oauth.InvalidRequest, "the only response_mode is query")
 	case !slices.Contains(c.GrantTypes, oauth.GrantCode):
 		return nil, refuse(oauth.UnauthorizedClient, "this client may not use authorization_code")
+	case r.KeyID != "" && !hash(r.KeyID):
+		return nil, refuse(oauth.InvalidRequest, "dpop_jkt is not a SHA-256 hash in base64url")
 	}
 	if err := r.readChallenge(params); err != nil {
 		return nil, err
@@ -111,7 +128,7 @@ func (r *request) readChallenge(params url.Values) error {
 		return refuse(oauth.InvalidRequest, "code_challenge is missing: every client uses PKCE with S256")
 	case params.Get(oauth.ParamCodeMethod) != oauth.MethodS256:
 		return refuse(oauth.InvalidRequest, "code_challenge_method must be S256")
-	case len(r.Challenge) != 43 || !urlSafe(r.Challenge):
+	case !hash(r.Challenge):
 		return refuse(oauth.InvalidRequest, "code_challenge is not a SHA-256 hash in base64url")
 	}
 	return nil
@@ -133,7 +150,11 @@ func (r *request) readPrompt(params url.Values) error {
 	return nil
 }
 
-func urlSafe(s string) bool {
+// hash reports whether s has the form of a SHA-256 hash in base64url.
+func hash(s string) bool {
+	if len(s) != 43 {
+		return false
+	}
 	for i := range len(s) {
 		c := s[i]
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {

@@ -77,6 +77,14 @@ func (a *Authority) reachable(c *store.Client, uri string) bool {
 	return slices.Contains(c.Resources, uri)
 }
 
+// allows reports whether the client may still be given all of this on behalf of
+// people. Between a request and its answer an operator may have taken it away.
+func (a *Authority) allows(c *store.Client, want scope.Set, resources []string) bool {
+	unreachable := func(uri string) bool { return !a.reachable(c, uri) }
+	return slices.Contains(c.GrantTypes, oauth.GrantCode) && scope.Set(c.Scope).Contains(want) &&
+		!slices.ContainsFunc(resources, unreachable)
+}
+
 // targets reads resource and audience (RFC 8707 §2, RFC 8693 §2.1).
 func targets(params url.Values) ([]string, error) {
 	named := append(slices.Clone(params[oauth.ParamResource]), params[oauth.ParamAudience]...)

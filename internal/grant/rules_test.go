@@ -26,7 +26,7 @@ func TestJudgeRefresh(t *testing.T) {
 	spent := func(age time.Duration) *store.Refresh {
 		return &store.Refresh{ClientID: "app", Expires: now.Add(time.Hour), Spent: ago(age)}
 	}
-	fresh := &store.Refresh{}
+	fresh := &store.Refresh{Expires: now.Add(time.Hour)}
 	used := func(age time.Duration) *store.Refresh { return &store.Refresh{Spent: ago(age)} }
 	bound := grant(func(g *store.Grant) { g.KeyID = "k" })
 
@@ -54,6 +54,7 @@ func TestJudgeRefresh(t *testing.T) {
 		{"successor used just now", presented{record: spent(time.Hour), successor: used(30 * s), grant: grant()}, refreshStale},
 		{"successor used before", presented{record: spent(time.Hour), successor: used(30*s + 1), grant: grant()}, refreshReused},
 		{"public: successor used, still in the window", presented{record: spent(20 * s), successor: used(5 * s), grant: grant(), public: true}, refreshStale},
+		{"successor idle too long", presented{record: spent(time.Hour), successor: &store.Refresh{Expires: now}, grant: grant()}, refreshRefused},
 		{"successor forgotten", presented{record: spent(time.Hour), grant: grant()}, refreshReused},
 		{"spent, but the grant has ended already", presented{record: spent(time.Hour), successor: used(time.Hour), grant: grant(func(g *store.Grant) { g.Ended = ago(s) })}, refreshRefused},
 		{"spent, another client's: must not end the grant", presented{record: spent(time.Hour), successor: used(time.Hour), grant: grant(), clientID: "other"}, refreshRefused},

@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/url"
@@ -100,6 +101,18 @@ func (a *Authority) Token(ctx context.Context, r TokenRequest) (*TokenResponse, 
 
 	// 5. The grant's own rules.
 	return decide(ctx, q)
+}
+
+// current reads the client again, in the transaction that decides with tx.Head
+// as the token's rev. What memory says may be older than that position, and a
+// rule that took something from the client would not hit the token.
+func current(tx *store.Tx, known *store.Client) (*store.Client, error) {
+	c, err := tx.Client(known.ID)
+	if errors.Is(err, store.ErrNotFound) ||
+		err == nil && (c.Disabled || c.AuthMethod != known.AuthMethod || !bytes.Equal(c.SecretHash, known.SecretHash)) {
+		return nil, refuse(oauth.InvalidClient, "the client was changed a moment ago")
+	}
+	return c, err
 }
 
 // proofLife is how long a proof is remembered: past the window in which its iat

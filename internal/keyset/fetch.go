@@ -108,6 +108,10 @@ func (s *Set) read(ctx context.Context, url string) ([]byte, http.Header, error)
 		return nil, nil, err
 	}
 	req.Header.Set("Accept", "application/json")
+	if s.looks > 0 {
+		// RFC 9111 §5.2.1.4: not from a cache, unless the origin says it is still good.
+		req.Header.Set("Cache-Control", "no-cache")
+	}
 	res, err := s.client.Do(req)
 	if err != nil {
 		return nil, nil, err // names the URL

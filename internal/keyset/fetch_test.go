@@ -197,3 +197,33 @@ func TestCheckURL(t *testing.T) {
 		}
 	}
 }
+
+// The issuer said that it withdrew a key. A cache in front of it, or a replica
+// that has not heard yet, must not keep the key alive for the life of the set.
+func TestRefreshSeesTheWithdrawal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newKey(t, "a"), newKey(t, "b")
+		for name, late := range map[string]time.Duration{"cache": 0, "replica": 300 * time.Millisecond, "slow replica": 3 * time.Second} {
+			iss := newIssuer(asURL, a, b)
+			iss.cache = "public, max-age=3600"
+			s := start(t, iss.config())
+			time.Sleep(time.Minute)
+			if s.Lookup("a") == nil {
+				t.Fatalf("%s: the key is not held", name)
+			}
+			before := iss.count()
+			iss.change(func() { iss.shared = iss.document })
+			s.Refresh()
+			time.Sleep(late)
+			iss.publish(b)
+			time.Sleep(max(time.Second, 2*late) - late)
+			if s.Lookup("a") != nil {
+				t.Errorf("%s: the withdrawn key is held, want it gone", name)
+			}
+			time.Sleep(time.Hour / 2)
+			if got := iss.count() - before; got != 3 {
+				t.Errorf("%s: %d fetches in half an hour, want 3", name, got)
+			}
+		}
+	})
+}

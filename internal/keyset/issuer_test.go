@@ -36,6 +36,7 @@ type issuer struct {
 	refuse   bool           // no connection at all
 	hang     bool           // no answer at all
 	fetches  map[string]int // by path
+	shared   string         // what a cache in front of the issuer holds; "": there is none
 }
 
 func newIssuer(url string, keys ...jose.Key) *issuer {
@@ -78,6 +79,8 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case r.URL.Path == i.jwks && i.shared != "" && r.Header.Get("Cache-Control") != "no-cache":
+		fmt.Fprint(w, i.shared)
 	case r.URL.Path == i.jwks:
 		fmt.Fprint(w, i.document)
 	case r.URL.Path == metadataPath && i.metadata != "":

@@ -62,6 +62,11 @@ const (
 	patience = 500 * time.Millisecond
 )
 
+// looks are the pauses after a fetch that Refresh asked for, last one first: word
+// of a change may outrun the change, on its way to the replica of the issuer that
+// answers us. A withdrawn key must not stay for as long as the set may be cached.
+var looks = [...]time.Duration{5 * time.Second, 500 * time.Millisecond}
+
 // A Set holds the keys of one issuer. Its methods may be called at any time
 // from any goroutine; Run fetches.
 type Set struct {
@@ -72,6 +77,7 @@ type Set struct {
 
 	mu      sync.Mutex
 	pending bool          // a fetch was asked for and has not begun; guarded by mu
+	told    bool          // by Refresh; guarded by mu
 	begun   time.Time     // when the latest fetch began; guarded by mu
 	running chan struct{} // closed when the fetch under way ends, nil between fetches; guarded by mu
 	next    chan struct{} // closed when the fetch that begins next ends; guarded by mu
@@ -80,6 +86,7 @@ type Set struct {
 	source     string    // the JWK set's URL, "" when it must be looked up; owned by Run
 	discovered time.Time // when it was looked up; owned by Run
 	failures   int       // in a row; owned by Run
+	looks      int       // fetches to come, this one included, that no cache may answer; owned by Run
 }
 
 // held is one state of the set. It is never modified.
@@ -200,11 +207,13 @@ func (s *Set) ask(kid string) (over <-chan struct{}, last bool) {
 	return s.next, true
 }
 
-// Refresh asks for a fetch soon, whatever the cool-down: the issuer said that
-// its keys changed. It does not wait.
+// Refresh asks for a fetch soon, whatever the cool-down and past all caches, and
+// for two more a little later: the issuer said that its keys changed. It does
+// not wait.
 func (s *Set) Refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.told = true
 	s.request()
 }
 
@@ -236,6 +245,9 @@ func (s *Set) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending = false
+	if s.told {
+		s.told, s.looks = false, 1+len(looks)
+	}
 	select {
 	case <-s.wake:
 	default:
@@ -258,7 +270,10 @@ func (s *Set) pause(life time.Duration, err error) time.Duration {
 	if err == nil {
 		s.failures = 0
 		if s.cfg.Refresh > 0 {
-			return s.cfg.Refresh
+			life = s.cfg.Refresh
+		}
+		if s.looks = max(0, s.looks-1); s.looks > 0 {
+			return min(life, looks[s.looks-1])
 		}
 		return life
 	}

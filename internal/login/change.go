@@ -50,7 +50,9 @@ func (l *Login) SetPassword(ctx context.Context, c Change) (*SignIn, error) {
 
 // change writes the new password and all that follows from it.
 func (l *Login) change(ctx context.Context, u *store.User, hash string, buckets []bucket, c Change) (*SignIn, error) {
-	f, err := l.fresh(u.ID, nil, c.Address, c.UserAgent)
+	changed := *u
+	changed.PasswordHash = hash
+	f, err := l.fresh(&changed, nil, c.Address, c.UserAgent)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,27 @@ func TestSetPassword(t *testing.T) {
 	f.signIn(a)
 }
 
+// TestSetPasswordForgetsBrowsers: who knew the old password may hold any number of
+// device cookies, each with a limit of its own for guessing the new one.
+func TestSetPasswordForgetsBrowsers(t *testing.T) {
+	f := newFixture(t)
+	thief := f.signIn(by("alice"))
+	in, err := f.SetPassword(t.Context(), Change{UserID: "u-alice", Old: alicePassword, New: "a bicycle for three", Address: "192.0.2.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := f.user(t.Context(), "u-alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.knows(u, string(thief.Device)) != nil {
+		t.Error("the account knows a browser from before the new password")
+	}
+	if f.knows(u, string(in.Device)) == nil {
+		t.Error("the account does not know the browser that set the new password")
+	}
+}
+
 // TestGuessOldPassword: a borrowed session is no way around the limits.
 func TestGuessOldPassword(t *testing.T) {
 	f := newFixture(t)

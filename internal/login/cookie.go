@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/writ-auth/writ/internal/store"
 )
 
 // Secret is a string that nobody may read in a log.
@@ -89,19 +91,24 @@ func hashSecret(value string) (hash []byte, ok bool) {
 const deviceNonce = 16
 
 // device makes the value of a device cookie: a nonce, and proof that this account
-// gave it out. It names nobody.
-func (l *Login) device(userID string, nonce []byte) string {
-	return base64.RawURLEncoding.EncodeToString(append(nonce[:deviceNonce:deviceNonce], l.mac("device", userID, string(nonce))...))
+// gave it out while it had this password. It names nobody. Whoever knew an old
+// password may have signed in a thousand times, for as many limits of their own.
+func (l *Login) device(u *store.User, nonce []byte) string {
+	return base64.RawURLEncoding.EncodeToString(append(nonce[:deviceNonce:deviceNonce], l.deviceMAC(u, nonce)...))
+}
+
+func (l *Login) deviceMAC(u *store.User, nonce []byte) []byte {
+	return l.mac("device", u.ID, u.PasswordHash, string(nonce))
 }
 
 // knows returns the nonce of a device cookie that the account gave out, or nil.
-func (l *Login) knows(userID, cookie string) []byte {
+func (l *Login) knows(u *store.User, cookie string) []byte {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(cookie)
 	if err != nil || len(b) != deviceNonce+sha256.Size {
 		return nil
 	}
 	nonce := b[:deviceNonce]
-	if !hmac.Equal(b[deviceNonce:], l.mac("device", userID, string(nonce))) {
+	if !hmac.Equal(b[deviceNonce:], l.deviceMAC(u, nonce)) {
 		return nil
 	}
 	return nonce

@@ -139,7 +139,11 @@ func TestDeviceCookie(t *testing.T) {
 	}
 	f.pass(deviceLimit.every)
 	again := f.signIn(a)
-	if got, want := f.knows("u-alice", string(again.Device)), f.knows("u-alice", string(alice.Device)); !bytes.Equal(got, want) {
+	u, err := f.user(t.Context(), "u-alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.knows(u, string(again.Device)), f.knows(u, string(alice.Device)); !bytes.Equal(got, want) {
 		t.Error("signing in gave the browser a fresh limit")
 	}
 }

@@ -26,6 +26,7 @@ var (
 	deviceLimit  = limit{burst: 10, every: 30 * time.Second} // one account from one browser it knows
 	changeLimit  = limit{burst: 5, every: time.Minute}       // the old password, when a new one is set
 	auditLimit   = limit{burst: 1000, every: 5 * time.Second}
+	flowLimit    = limit{burst: 2000, every: 50 * time.Millisecond} // sign-ins begun from one address
 )
 
 // A bucket is one limit and the row that holds its state.
@@ -116,6 +117,17 @@ func refund(tx *store.Tx, buckets []bucket, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// Admit charges an authorization request that will be kept to the address it came
+// from. Anybody can send one, and each takes room in the store until it expires.
+// The error is a *Throttled when there are too many.
+func (l *Login) Admit(tx *store.Tx, address string, now time.Time) error {
+	wait, err := charge(tx, []bucket{{l.bucketKey("flow", network(address)), flowLimit}}, now)
+	if err == nil && wait > 0 {
+		return &Throttled{After: wait}
+	}
+	return err
 }
 
 // stranger returns the buckets of a browser that the account does not know.

@@ -140,3 +140,35 @@ func TestGate(t *testing.T) {
 		leave()
 	})
 }
+
+// TestAdmitIsLimited: one address cannot fill the store with requests that nobody
+// signs in for. Others go on.
+func TestAdmitIsLimited(t *testing.T) {
+	f := newFixture(t)
+	begin := func(address string) (err error) {
+		f.update(func(tx *store.Tx) error {
+			err = f.Admit(tx, address, f.clock())
+			return nil
+		})
+		return err
+	}
+	f.update(func(tx *store.Tx) error {
+		for range flowLimit.burst {
+			if err := f.Admit(tx, "2001:db8::1", f.clock()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var throttled *Throttled
+	if err := begin("2001:db8::2"); !errors.As(err, &throttled) {
+		t.Errorf("one more from that network: %v, want a *Throttled", err)
+	}
+	if err := begin("192.0.2.1"); err != nil {
+		t.Errorf("from elsewhere: %v", err)
+	}
+	f.pass(flowLimit.every)
+	if err := begin("2001:db8::2"); err != nil {
+		t.Errorf("a little later: %v", err)
+	}
+}

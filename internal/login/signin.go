@@ -91,7 +91,7 @@ func (l *Login) candidate(ctx context.Context, a Attempt) (*candidate, error) {
 			return err
 		}
 		if c.user = u; u != nil {
-			c.nonce = l.knows(u.ID, string(a.Device))
+			c.nonce = l.knows(u, string(a.Device))
 		}
 		if c.nonce != nil {
 			c.buckets = []bucket{{l.bucketKey("device", u.ID, string(c.nonce)), deviceLimit}}
@@ -187,7 +187,7 @@ func (l *Login) refuse(ctx context.Context, u *store.User, address, reason strin
 
 // begin opens the session.
 func (l *Login) begin(ctx context.Context, c *candidate, a Attempt) (*SignIn, error) {
-	f, err := l.fresh(c.user.ID, c.nonce, a.Address, a.UserAgent)
+	f, err := l.fresh(c.user, c.nonce, a.Address, a.UserAgent)
 	if err != nil {
 		return nil, err
 	}
@@ -289,7 +289,7 @@ type opening struct {
 
 // fresh draws everything random of a new session. A browser that the account
 // knows keeps its nonce, and so its limit.
-func (l *Login) fresh(userID string, nonce []byte, address, agent string) (*opening, error) {
+func (l *Login) fresh(u *store.User, nonce []byte, address, agent string) (*opening, error) {
 	cookie, err := NewSecret(l.cfg.Rand)
 	if err != nil {
 		return nil, fmt.Errorf("draw session: %w", err)
@@ -308,12 +308,12 @@ func (l *Login) fresh(userID string, nonce []byte, address, agent string) (*open
 	now := l.cfg.Now()
 	return &opening{
 		session: &store.Session{
-			ID: base64.RawURLEncoding.EncodeToString(id), SecretHash: hash, UserID: userID,
+			ID: base64.RawURLEncoding.EncodeToString(id), SecretHash: hash, UserID: u.ID,
 			ACR: acrPassword, AMR: []string{amrPassword},
 			AuthTime: now, Created: now, Seen: now, Expires: l.expires(now, now),
 			Address: address, UserAgent: cut(agent, 256),
 		},
-		cookie: cookie, device: l.device(userID, nonce),
+		cookie: cookie, device: l.device(u, nonce),
 	}, nil
 }
 

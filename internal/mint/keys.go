@@ -85,8 +85,8 @@ func (m *Mint) rotateOne(ctx context.Context, use, alg string, now bool) (bool, 
 			return f, stepNone, nil
 		}
 		plan := m.plan
-		if use == useTag { // nobody outside needs to see it first
-			plan.publish, plan.deadline = 0, 0
+		if use == useTag { // other replicas must have read it first, guards need not
+			plan.deadline = 0
 		}
 		s := plan.judge(f, f.waiting != nil && use == useSign && held(guards, f.waiting.ID), at)
 		if now && s == stepNone && f.waiting == nil {
@@ -205,6 +205,8 @@ func newPrivate(alg string) (crypto.Signer, error) {
 // Reload reads the keys again; the server calls it when the feed says that
 // another replica changed them.
 func (m *Mint) Reload(ctx context.Context) error {
+	m.loading.Lock() // of two readings at once the newer one counts
+	defer m.loading.Unlock()
 	var keys []*store.Key
 	err := m.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
 		keys, err = tx.Keys()
@@ -257,6 +259,9 @@ func (m *Mint) take(r *ring, k *store.Key) error {
 	if !ok {
 		return fmt.Errorf("private key of type %T cannot sign", private)
 	}
+	if public.ID != k.ID || public.Alg != k.Algorithm || !pair(key, public.Public) {
+		return ErrSeal
+	}
 	s := &signer{id: k.ID, alg: k.Algorithm, key: key}
 	s.header = jose.Header{Alg: k.Algorithm, Typ: typAccess, KeyID: k.ID}.Encode()
 	s.segment = base64.RawURLEncoding.EncodeToString(s.header)
@@ -271,6 +276,13 @@ func (m *Mint) take(r *ring, k *store.Key) error {
 		r.signers[k.Algorithm] = s
 	}
 	return nil
+}
+
+// pair reports whether public is the key's own. It stands unsealed in the store:
+// whoever can write there must not be able to have a key of theirs published.
+func pair(key crypto.Signer, public crypto.PublicKey) bool {
+	own, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && own.Equal(public)
 }
 
 // KeyState is one published key in words.

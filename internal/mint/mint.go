@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,8 @@ type Mint struct {
 	plan  schedule
 	state atomic.Pointer[ring]
 	mac   []byte // set by Open, never changed
+
+	loading sync.Mutex // held by Reload
 }
 
 // ring is the keys in memory; replaced as a whole, never changed.
@@ -106,6 +109,14 @@ func Open(ctx context.Context, cfg Config) (*Mint, error) {
 	if err := m.Rotate(ctx); err != nil {
 		return nil, err
 	}
+	// Rotate leaves out what another replica was faster with, and reads nothing again
+	// for it.
+	if err := m.Reload(ctx); err != nil {
+		return nil, err
+	}
+	if m.mac == nil {
+		return nil, errors.New("mint: the store has no key for standing grants and the feed")
+	}
 	return m, nil
 }
 
@@ -118,7 +129,11 @@ func (m *Mint) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			if err := m.Rotate(ctx); err != nil && ctx.Err() == nil {
+			err := m.Rotate(ctx)
+			if err == nil {
+				err = m.Reload(ctx) // what another replica did, should word of it be lost
+			}
+			if err != nil && ctx.Err() == nil {
 				m.cfg.Logger.Error("rotate keys", "error", err)
 			}
 		}

@@ -1,11 +1,14 @@
 package mint_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -295,4 +298,100 @@ func TestStandingGrantIsComputed(t *testing.T) {
 	if a.Standing("app", "https://api.example") == a.Standing("apph", "ttps://api.example") {
 		t.Error("client and resource run into each other")
 	}
+}
+
+// TestTagOfAnotherReplica: when a tag key takes over, every replica has known it
+// for long. One that had not would take a good token for a forged one, and raise
+// the alarm that a signing key is stolen.
+func TestTagOfAnotherReplica(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, open func(string) *store.DB) {
+		db, c := open(issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+		cfg := config(t, db, c)
+		cfg.KeyLife = 8 * time.Hour
+		one, err := mint.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := mint.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := c.now.Add(2 * cfg.KeyLife)
+		for ; c.now.Before(end); c.now = c.now.Add(10 * time.Minute) {
+			if err := one.Rotate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			compact, err := one.Access(claims(c.now, time.Minute), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := other.Verify(compact); err != nil { // word of the change is under way
+				t.Fatalf("at %v: %v, want a good token", c.now, err)
+			}
+			if err := other.Reload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// TestReplicasBeginAtOnce: of replicas that begin on an empty store one makes the
+// keys, and all have them. A replica without would hash with an empty key.
+func TestReplicasBeginAtOnce(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, open func(string) *store.DB) {
+		c := &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+		db, cfg := open(issuer), config(t, nil, c)
+		cfg.DB = db
+		replicas, errs := make([]*mint.Mint, 4), make([]error, 4)
+		var opening sync.WaitGroup
+		for i := range replicas {
+			opening.Go(func() { replicas[i], errs[i] = mint.Open(t.Context(), cfg) })
+		}
+		opening.Wait()
+		for i, m := range replicas {
+			if errs[i] != nil {
+				t.Fatal(errs[i])
+			}
+			if got, want := m.Standing("app", "https://api.example"), replicas[0].Standing("app", "https://api.example"); got != want || !m.Ready() {
+				t.Errorf("replica %d: ready = %v, standing grant %s, want true and %s", i, m.Ready(), got, want)
+			}
+		}
+	})
+}
+
+// TestForeignPublicKey: who can write to the store, but has no sealing key, cannot
+// have a public key published of which they hold the private half.
+func TestForeignPublicKey(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, open func(string) *store.DB) {
+		db, c := open(issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+		start(t, db, c)
+		thief, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Update(t.Context(), func(tx *store.Tx) error {
+			keys, err := tx.Keys()
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				if k.Algorithm != jose.ES256 {
+					continue
+				}
+				if k.Public, err = (jose.Key{ID: k.ID, Alg: jose.ES256, Public: thief.Public()}).Encode(); err != nil {
+					return err
+				}
+				if err := tx.PutKey(k); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mint.Open(t.Context(), config(t, db, c)); !errors.Is(err, mint.ErrSeal) {
+			t.Errorf("Open = %v, want %v", err, mint.ErrSeal)
+		}
+	})
 }

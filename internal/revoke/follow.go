@@ -18,17 +18,22 @@ type Follower struct {
 	Logger *slog.Logger
 	// Changed is called with each batch of entries before Log knows of them, so
 	// that nothing is issued from memory at a position whose changes this replica
-	// has not seen; with nil when entries were removed before this replica read
-	// them. Optional.
+	// has not seen; with nil when entries may have been removed before this replica
+	// read them. Optional.
 	Changed func([]store.Entry)
 	// Poll is how often the head is read when no notification comes; 0: 250 ms.
 	// Heartbeats need a reading younger than 500 ms.
 	Poll time.Duration
 
-	at uint64 // owned by Run
+	at   uint64    // owned by Run
+	read time.Time // owned by Run; when all up to at was read, by the clock on the wall
 }
 
 const page = 1000
+
+// missed is how long a replica may not have read the feed and still trust what it
+// holds: the store keeps word of a changed client or key for an hour.
+const missed = 30 * time.Minute
 
 // Load reads the rules that are alive and must return before Run starts.
 func (f *Follower) Load(ctx context.Context) error {
@@ -57,7 +62,7 @@ func (f *Follower) Load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load rules: %w", err)
 	}
-	f.at = head
+	f.at, f.read = head, now.Round(0)
 	f.Log.Append(rules, head, false)
 	f.Log.Fresh(head, now)
 	return nil
@@ -83,7 +88,13 @@ func (f *Follower) Run(ctx context.Context) error {
 		case err == nil && broken:
 			f.Logger.Info("follows the feed again", "position", f.at)
 		}
-		broken = err != nil
+		if broken = err != nil; broken {
+			// Not oftener: every replica does this to a database that is coming back.
+			select {
+			case <-ctx.Done():
+			case <-time.After(poll):
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -105,6 +116,11 @@ func (f *Follower) step(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// A machine that slept has a monotonic clock that did too.
+		if f.Changed != nil && asOf.Round(0).Sub(f.read) > missed {
+			f.Changed(nil)
+		}
+		f.read = asOf.Round(0)
 		if len(entries) > 0 {
 			f.apply(entries)
 		}
@@ -117,9 +133,6 @@ func (f *Follower) step(ctx context.Context) error {
 
 func (f *Follower) apply(entries []store.Entry) {
 	if f.Changed != nil {
-		if entries[0].Prev > f.at {
-			f.Changed(nil)
-		}
 		f.Changed(entries)
 	}
 	var rules []feed.Plain

@@ -147,8 +147,12 @@ func endSubject(tx *store.Tx, o Order) error {
 }
 
 // endClient marks the client's grants page by page; the list is read in the same
-// transaction, so none opened meanwhile is missed.
+// transaction, so none opened meanwhile is missed. Codes on their way to it go
+// too: redeemed later, one would open a grant that the rule does not hit.
 func endClient(tx *store.Tx, o Order) error {
+	if err := tx.DeleteCodesOf(o.Value); err != nil {
+		return err
+	}
 	const batch = 500
 	after := ""
 	for {

@@ -149,7 +149,8 @@ func (a api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, store.ErrConflict):
 		writeProblem(w, problem{Status: http.StatusConflict, Detail: "something of this name is there already"})
 	case r.Context().Err() != nil:
-		// The caller has gone; nobody reads an answer.
+		// The caller has gone, or was too slow. Without an answer 200 would be sent.
+		writeProblem(w, problem{Status: http.StatusServiceUnavailable, Detail: "the request was given up", RequestID: RequestID(r)})
 	case errors.Is(err, store.ErrUnavailable):
 		log.Error("store is unavailable", "error", err)
 		w.Header().Set("Retry-After", "1")

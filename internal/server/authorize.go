@@ -22,7 +22,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	session, flow := login.Cookie(s.cfg.Issuer)
 	step, err := s.cfg.Authority.Authorize(r.Context(), grant.Visit{
-		Params: params, Browser: cookie(r, flow), Session: cookie(r, session),
+		Params: params, Browser: cookie(r, flow), Session: cookie(r, session), Address: s.Address(r),
 	})
 	if err != nil {
 		s.failPage(w, r, err)

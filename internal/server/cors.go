@@ -17,7 +17,7 @@ type origins struct {
 	server *Server
 	mu     sync.Mutex
 	known  map[string]bool // guarded by mu
-	at     uint64          // guarded by mu; directory position the list was read at
+	at     uint64          // guarded by mu; Changes of the directory when the list was read
 	read   bool            // guarded by mu
 }
 
@@ -43,16 +43,16 @@ func (o *origins) allow(methods []string, next http.HandlerFunc) http.HandlerFun
 }
 
 func (o *origins) has(r *http.Request, origin string) bool {
-	position := o.server.cfg.Clients.Position()
+	changes := o.server.cfg.Clients.Changes()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.read || o.at != position {
+	if !o.read || o.at != changes {
 		known, err := o.load(r)
 		if err != nil {
 			o.server.cfg.Logger.Error("read the origins of public clients", "request_id", RequestID(r), "error", err)
 			return o.known[origin]
 		}
-		o.known, o.at, o.read = known, position, true
+		o.known, o.at, o.read = known, changes, true
 	}
 	return o.known[origin]
 }

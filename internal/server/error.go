@@ -6,8 +6,10 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/writ-auth/writ/internal/grant"
+	"github.com/writ-auth/writ/internal/login"
 	"github.com/writ-auth/writ/internal/oauth"
 	"github.com/writ-auth/writ/internal/store"
 )
@@ -50,7 +52,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 		writeError(w, http.StatusServiceUnavailable, oauth.TemporarilyUnavailable, "try again in a moment", RequestID(r))
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
-		// The caller has gone; nobody reads an answer.
+		// The caller has gone, or was too slow. Without an answer 200 would be sent.
+		writeError(w, http.StatusServiceUnavailable, oauth.TemporarilyUnavailable, "the request was given up", RequestID(r))
 	default:
 		s.cfg.Logger.Error("request went wrong", "request_id", RequestID(r), "path", r.URL.Path, "error", err)
 		writeError(w, http.StatusInternalServerError, oauth.ServerError, "something went wrong here; the request id finds it in the log", RequestID(r))
@@ -60,9 +63,13 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 // failPage turns an error into a page, for what browsers reach.
 func (s *Server) failPage(w http.ResponseWriter, r *http.Request, err error) {
 	var shown *grant.PageError
+	var throttled *login.Throttled
 	switch {
 	case errors.As(err, &shown):
 		s.page(w, r, http.StatusBadRequest, shown.Message)
+	case errors.As(err, &throttled):
+		w.Header().Set("Retry-After", itoa(int64(throttled.After/time.Second)+1))
+		s.page(w, r, http.StatusTooManyRequests, "Too many sign-ins are begun from your network. Try again in a moment.")
 	case errors.Is(err, store.ErrUnavailable):
 		s.cfg.Logger.Error("store is unavailable", "request_id", RequestID(r), "path", r.URL.Path, "error", err)
 		w.Header().Set("Retry-After", "1")

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/writ-auth/writ/internal/grant"
 	"github.com/writ-auth/writ/internal/oauth"
@@ -64,7 +67,27 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.streams.leave(c.ClientID)
-	s.cfg.Log.Events().ServeHTTP(w, r)
+	ctx, leave := s.follow(r.Context(), c)
+	defer leave()
+	s.cfg.Log.Events().ServeHTTP(w, r.WithContext(ctx))
+}
+
+// follow returns a context that ends soon after the guard's token, or its client,
+// does: a stream has no other moment at which it would be asked again.
+func (s *Server) follow(ctx context.Context, c *token.Claims) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	var look func()
+	look = func() {
+		var ended *oauth.Error
+		if err := s.cfg.Authority.Live(ctx, c); errors.As(err, &ended) {
+			cancel()
+		}
+		if ctx.Err() == nil {
+			time.AfterFunc(s.again, look)
+		}
+	}
+	time.AfterFunc(s.again, look)
+	return ctx, cancel
 }
 
 // snapshot serves the public snapshot where it is switched on.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"strings"
@@ -22,9 +23,26 @@ func (s *Server) protect(resource string) func(scopes ...string) func(http.Handl
 				}
 				next.ServeHTTP(w, r)
 			})
-			return s.admin.With(guard.Need{Scopes: scopes, ProofBound: true})(inner)
+			return s.here(s.admin.With(guard.Need{Scopes: scopes, ProofBound: true})(inner))
 		}
 	}
+}
+
+// here lets next see the request under the issuer's own name, whatever name the
+// caller or a proxy gave. RFC 9449 §4.3: htu must be the address of this very
+// resource; by the caller's Host a proof made for another server would hold here.
+func (s *Server) here(next http.Handler) http.Handler {
+	scheme, host, _ := strings.Cut(s.cfg.Issuer, "://")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(r.Context()) // a copy
+		r.Host, r.Header = host, r.Header.Clone()
+		r.Header.Del("X-Forwarded-Host")
+		r.Header.Del("X-Forwarded-Proto")
+		if scheme == "https" && r.TLS == nil {
+			r.TLS = &tls.ConnectionState{} // a proxy ended it
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // failBearer is fail for the issuer's own resources: 401 carries a challenge

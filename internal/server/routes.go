@@ -28,7 +28,7 @@ func (s *Server) list() []route {
 		{"POST", "/token", s.token, true},
 		{"POST", "/revoke", s.revoke, true},
 		{"POST", "/introspect", s.introspect, false},
-		{"GET POST", "/userinfo", s.userinfo.With(guard.Need{Scopes: []string{oauth.ScopeOpenID}})(http.HandlerFunc(s.person)).ServeHTTP, true},
+		{"GET POST", "/userinfo", s.here(s.userinfo.With(guard.Need{Scopes: []string{oauth.ScopeOpenID}})(http.HandlerFunc(s.person))).ServeHTTP, true},
 		{"GET", "/feed/events", s.events, false},
 		{"GET", "/feed/snapshot", s.snapshot, false},
 		{"GET", "/feed/jwks", s.feedKeys, false},

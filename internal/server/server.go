@@ -51,6 +51,8 @@ type Server struct {
 	admin    *guard.Guard
 	origins  origins
 	streams  streams
+	again    time.Duration // after which a guard that follows is checked again
+	slow     time.Duration // a request may take no longer, its answer twice that
 }
 
 // New builds the server. ctx bounds the life of its guards.
@@ -69,7 +71,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, again: 10 * time.Second, slow: 30 * time.Second}
 	s.origins.server, s.streams.open = s, map[string]int{}
 	if err := s.guards(ctx); err != nil {
 		return nil, err

@@ -92,7 +92,8 @@ func parse(r *http.Request) (url.Values, client.Credentials, error) {
 func once(form url.Values) error {
 	for name, values := range form {
 		if len(values) > 1 && name != oauth.ParamResource && name != oauth.ParamAudience {
-			return &oauth.Error{Code: oauth.InvalidRequest, Description: "a parameter is there more than once: " + name}
+			const shown = 64 // of a name as long as the body
+			return &oauth.Error{Code: oauth.InvalidRequest, Description: "a parameter is there more than once: " + name[:min(len(name), shown)]}
 		}
 		if len(values) == 1 && values[0] == "" {
 			delete(form, name)

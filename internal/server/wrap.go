@@ -31,6 +31,11 @@ func (s *Server) wrap(next http.Handler) http.Handler {
 		id := newRequestID()
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, id))
 		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit)
+		// Whoever sends a body or takes an answer drop by drop would hold a connection
+		// for ever. Streams lift this for themselves; not every writer has deadlines.
+		limit, at := http.NewResponseController(w), time.Now()
+		_ = limit.SetReadDeadline(at.Add(s.slow))
+		_ = limit.SetWriteDeadline(at.Add(2 * s.slow))
 		h := w.Header()
 		h.Set("X-Request-ID", id)
 		h.Set("X-Content-Type-Options", "nosniff")

@@ -39,7 +39,11 @@ type grantRow struct {
 func what(g grant.Granted) string {
 	var may []string
 	for _, s := range g.Scopes {
-		may = append(may, cmp.Or(s.Text, s.Name))
+		text := cmp.Or(s.Text, s.Name)
+		if s.Resource != "" && s.Resource != g.ResourceName {
+			text += " (" + s.Resource + ")"
+		}
+		may = append(may, text)
 	}
 	line := strings.Join(may, ", ")
 	if g.ResourceName != "" && line != "" {

@@ -51,12 +51,14 @@ func (p *Web) person(r *http.Request) (*person, error) {
 // browser returns the value of the cookie that flows are bound to.
 func (p *Web) browser(r *http.Request) string { return value(r, p.flowCookie) }
 
+// value returns the value of a cookie that is there exactly once, as /authorize
+// reads it: of two, another host or port has set one.
 func value(r *http.Request, cookie string) string {
-	c, err := r.Cookie(cookie)
-	if err != nil {
+	found := r.CookiesNamed(cookie)
+	if len(found) != 1 {
 		return ""
 	}
-	return c.Value
+	return found[0].Value
 }
 
 // formToken proves that a form was made here, for one purpose, flow and holder:

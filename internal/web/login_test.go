@@ -3,9 +3,12 @@ package web
 import (
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/writ-auth/writ/internal/grant"
 )
 
 func TestSignInForFlow(t *testing.T) {
@@ -285,4 +288,35 @@ func TestBigForm(t *testing.T) {
 	b := s.browser("alice")
 	form := b.get("/login").form("username", "alice", "password", strings.Repeat("x", maxForm))
 	s.refused(b.post("/login", form), http.StatusBadRequest)
+}
+
+// TestCookieTossed: another port of the machine can put a cookie of our name before
+// ours. Whose session counts is then unknown, so none does.
+func TestCookieTossed(t *testing.T) {
+	s := newSite(t, nil)
+	alice, mallory := s.browser("alice"), s.browser("mallory")
+	alice.signIn("alice")
+	mallory.signIn("bob")
+	r := httptest.NewRequest("GET", issuer+"/account", nil)
+	r.AddCookie(&http.Cookie{Name: "__Host-writ", Value: mallory.cookies["__Host-writ"]})
+	if p := alice.do(r); p.StatusCode != http.StatusSeeOther {
+		t.Errorf("GET /account = %d, want the way to sign in\n%s", p.StatusCode, p.body)
+	}
+}
+
+// TestConsentNamesEveryResource: a page that names the harmless one alone would
+// win a yes for another.
+func TestConsentNamesEveryResource(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browser("alice")
+	b.signIn("alice")
+	s.flow("f", b)
+	f := s.auth.flows["f"]
+	f.Scopes = []grant.ScopeView{
+		{Name: "photos:read", Text: "See all", Resource: f.ResourceName}, {Name: "money:read", Text: "See everything", Resource: "Bank"},
+	}
+	s.auth.flows["f"] = f
+	if p := b.get("/consent?flow=f"); !strings.Contains(p.body, "See everything <small>(<bdi>Bank</bdi>)") || strings.Contains(p.body, "See all <small>") {
+		t.Errorf("the page does not say of what it asks for where that is\n%s", p.body)
+	}
 }

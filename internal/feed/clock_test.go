@@ -1,0 +1,83 @@
+package feed
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// A replica whose clock is ahead, or a reader whose clock was put back, must not
+// make a feed that broke off look fresh until the clocks meet.
+func TestAgeWithWrongClocks(t *testing.T) {
+	n := newNotary(t)
+	now := testAsOf
+	r := newReader(t, n, "http://unused", func(c *ReaderConfig) { c.Now = func() time.Time { return now } })
+	take := func(b Batch) {
+		t.Helper()
+		if err := r.take(t.Context(), n.token(t, b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	age := func(want time.Duration) {
+		t.Helper()
+		v := r.View()
+		if got := v.Age(now); got != want {
+			t.Errorf("as of %s, heard at %s: age at %s = %s, want %s", v.AsOf, v.Heard, now, got, want)
+		}
+	}
+	take(state("e1", 5, testAsOf.Add(time.Hour)))
+	age(0)
+	now = now.Add(20 * time.Second)
+	age(20 * time.Second)
+	take(news("e1", 5, 5, now)) // from another replica, whose clock is right
+	age(0)
+	now = now.Add(2 * time.Hour)
+	take(news("e1", 5, 5, now.Add(-time.Minute)))
+	age(time.Minute)
+	now = now.Add(time.Second)
+	take(news("e1", 5, 7, time.Time{}, 7)) // word of a rule, not of the head
+	age(time.Minute + time.Second)
+}
+
+// A reader whose clock ran ahead goes on to hold the rules when it is put right:
+// within an epoch nobody sends them again.
+func TestRulesOutliveAFastClock(t *testing.T) {
+	n := newNotary(t)
+	now := testAsOf
+	r := newReader(t, n, "http://unused", func(c *ReaderConfig) { c.Now = func() time.Time { return now } })
+	if err := r.take(t.Context(), n.token(t, state("e1", 5, testAsOf, 5))); err != nil {
+		t.Fatal(err)
+	}
+	end := plain(5, KindGrant, "g5").Until
+	now = end.Add(time.Hour)
+	for _, c := range []struct {
+		asOf  time.Time
+		holds bool
+	}{{testAsOf.Add(time.Minute), true}, {end.Add(time.Minute), false}} {
+		now = now.Add(2 * sweepEvery)
+		if err := r.take(t.Context(), n.token(t, news("e1", 5, 5, c.asOf))); err != nil {
+			t.Fatal(err)
+		}
+		if got := holds(r.View(), KindGrant, "g5", 0); got != c.holds {
+			t.Errorf("as of %s, by a clock at %s: rule until %s held = %t, want %t", c.asOf, now, end, got, c.holds)
+		}
+	}
+}
+
+// A batch of the whole feed, put before a polling reader, would move it past
+// rules that it cannot recognize.
+func TestPollingReaderTakesNoBatch(t *testing.T) {
+	n := newNotary(t)
+	r := newReader(t, n, "", func(c *ReaderConfig) { c.Credential, c.PublicURL = nil, "http://unused" })
+	public := state("e1", 5, testAsOf, 5)
+	public.Public = true
+	if err := r.take(t.Context(), n.token(t, public)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.take(t.Context(), n.token(t, news("e1", 5, 9, testAsOf, 9))); !errors.Is(err, errRefused) {
+		t.Errorf("batch: %v, want %v", err, errRefused)
+	}
+	if v := r.View(); v.Position != 5 {
+		t.Errorf("position = %d, want 5", v.Position)
+	}
+}
