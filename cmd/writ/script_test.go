@@ -141,6 +141,7 @@ func browse(ts *testscript.TestScript, neg bool, args []string) {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.Header.Set("Origin", origin)
 		res, err = browser.Do(req)
+		ts.Check(err)
 	}
 	ts.Fatalf("the pages do not end")
 }
