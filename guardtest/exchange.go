@@ -81,7 +81,7 @@ func inherit(c *token.Claims, subject *token.Claims, issuer, client string) {
 func (i *Issuer) respond(w http.ResponseWriter, c token.Claims, issued string) {
 	compact, err := i.issue(c)
 	if err != nil {
-		refuse(w, http.StatusBadRequest, oauth.InvalidRequest, err.Error())
+		refuse(w, http.StatusBadRequest, oauth.InvalidTarget, err.Error())
 		return
 	}
 	answer(w, http.StatusOK, struct {

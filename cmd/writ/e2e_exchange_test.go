@@ -129,7 +129,7 @@ func TestExchangeDepth(t *testing.T) {
 	for depth := 2; depth <= 4; depth++ {
 		current = a.grant(t, exchanging("inner", current, inner, "")).Access
 	}
-	if r := a.send(t, exchanging("inner", current, inner, "")); r.status != http.StatusBadRequest || r.code() != "invalid_request" {
-		t.Errorf("a fifth actor: status %d, body %s, want 400 invalid_request", r.status, r.body)
+	if r := a.send(t, exchanging("inner", current, inner, "")); r.status != http.StatusBadRequest || r.code() != "invalid_target" {
+		t.Errorf("a fifth actor: status %d, body %s, want 400 invalid_target", r.status, r.body)
 	}
 }

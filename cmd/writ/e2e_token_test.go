@@ -70,8 +70,8 @@ func checkRefusal(t *testing.T, q ask, r reply) {
 			t.Errorf("the answer repeats the %s that was sent: %s", name, r.body)
 		}
 	}
-	// RFC 6749 §5.2: who tried the header learns which scheme is right.
-	basic := r.status == http.StatusUnauthorized && (q.id != "" || q.header.Get("Authorization") != "")
+	// RFC 9110 §15.5.2: a 401 names a way to authenticate.
+	basic := r.status == http.StatusUnauthorized
 	if got := r.header.Get("WWW-Authenticate"); strings.HasPrefix(got, "Basic ") != basic {
 		t.Errorf("WWW-Authenticate = %q with status %d", got, r.status)
 	}

@@ -153,7 +153,7 @@ func (a *Authority) inherit(q asked, subject *token.Claims, r *store.Resource, g
 		c.Via = append(c.Via, standing)
 	}
 	if depth > maxActors || len(c.Via) > maxVia {
-		return nil, refuse(oauth.InvalidRequest, "the chain of exchanges is too long")
+		return nil, refuse(oauth.InvalidTarget, "the chain of exchanges is too long")
 	}
 	return c, nil
 }

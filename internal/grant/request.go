@@ -83,9 +83,9 @@ func read(c *store.Client, params url.Values) (*request, error) {
 		LoginHint: params.Get(oauth.ParamLoginHint), KeyID: params.Get(oauth.ParamDPoPThumbprint),
 	}
 	switch {
-	case params.Has(oauth.ParamRequest):
+	case params.Get(oauth.ParamRequest) != "":
 		return nil, refuse(oauth.RequestNotSupported, "request objects are not offered here")
-	case params.Has(oauth.ParamRequestURI):
+	case params.Get(oauth.ParamRequestURI) != "":
 		return nil, refuse(oauth.RequestURINotSupported, "request_uri is not offered here")
 	case params.Get(oauth.ParamResponseType) == "":
 		return nil, refuse(oauth.InvalidRequest, "response_type is missing")

@@ -39,14 +39,14 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var known *oauth.Error
 	var large *http.MaxBytesError
 	switch {
-	case errors.As(err, &known):
-		s.cfg.Logger.Info("refused", "request_id", RequestID(r), "path", r.URL.Path, "reason", known.Error())
-		if known.Code == oauth.InvalidClient && r.Header.Get("Authorization") != "" {
-			w.Header().Set("WWW-Authenticate", oauth.Challenge("Basic", "realm", s.cfg.Issuer))
-		}
-		writeError(w, status(known.Code), known.Code, known.Description, "")
 	case errors.As(err, &large):
 		writeError(w, http.StatusRequestEntityTooLarge, oauth.InvalidRequest, "the request is too large", "")
+	case errors.As(err, &known):
+		s.cfg.Logger.Info("refused", "request_id", RequestID(r), "path", r.URL.Path, "reason", known.Error())
+		if known.Code == oauth.InvalidClient { // RFC 9110 §15.5.2: a 401 names a way to authenticate
+			w.Header().Set("WWW-Authenticate", oauth.Challenge("Basic", oauth.ChallengeRealm, s.cfg.Issuer))
+		}
+		writeError(w, status(known.Code), known.Code, known.Description, "")
 	case errors.Is(err, store.ErrUnavailable):
 		s.cfg.Logger.Error("store is unavailable", "request_id", RequestID(r), "path", r.URL.Path, "error", err)
 		w.Header().Set("Retry-After", "1")

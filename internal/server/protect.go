@@ -18,7 +18,7 @@ func (s *Server) protect(resource string) func(scopes ...string) func(http.Handl
 		return func(next http.Handler) http.Handler {
 			inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if err := s.cfg.Authority.Operator(r.Context(), guard.Presented(r.Context()), resource); err != nil {
-					s.failBearer(w, r, err)
+					s.failBound(w, r, err)
 					return
 				}
 				next.ServeHTTP(w, r)
@@ -45,14 +45,31 @@ func (s *Server) here(next http.Handler) http.Handler {
 	})
 }
 
-// failBearer is fail for the issuer's own resources: 401 carries a challenge
-// (RFC 6750 §3).
+// failBearer is fail for the issuer's own resources that take bearer tokens.
 func (s *Server) failBearer(w http.ResponseWriter, r *http.Request, err error) {
-	var known *oauth.Error
-	if errors.As(err, &known) && status(known.Code) == http.StatusUnauthorized {
-		w.Header().Add("WWW-Authenticate", oauth.Challenge(oauth.Bearer, "realm", s.cfg.Issuer, "error", known.Code))
-	}
+	s.challenge(w, r, err, oauth.Bearer, "")
 	s.fail(w, r, err)
+}
+
+// failBound is fail for the admin API, which takes bound tokens only.
+func (s *Server) failBound(w http.ResponseWriter, r *http.Request, err error) {
+	s.challenge(w, r, err, oauth.DPoP, strings.Join(s.cfg.Keys.ProofAlgorithms(), " "))
+	s.fail(w, r, err)
+}
+
+// challenge adds what RFC 6750 §3 asks of a 401 and of insufficient_scope. A
+// request without any credential is told no error.
+func (s *Server) challenge(w http.ResponseWriter, r *http.Request, err error, scheme, algs string) {
+	var known *oauth.Error
+	if !errors.As(err, &known) || known.Code != oauth.InvalidToken && known.Code != oauth.InsufficientScope {
+		return
+	}
+	code := known.Code
+	if r.Header.Get("Authorization") == "" {
+		code = ""
+	}
+	w.Header().Add("WWW-Authenticate", oauth.Challenge(scheme,
+		oauth.ChallengeRealm, s.cfg.Issuer, oauth.ParamError, code, oauth.ChallengeAlgs, algs))
 }
 
 // bearer is the one credential of scheme Bearer, "" without one.
