@@ -69,35 +69,11 @@ func (m *Mint) Advance(ctx context.Context, alg string) (string, error) {
 }
 
 // rotateOne makes the fresh key outside the transaction and decides inside it.
-func (m *Mint) rotateOne(ctx context.Context, use, alg string, now bool) (bool, error) {
-	decide := func(tx *store.Tx) (family, step, error) {
-		keys, err := tx.Keys()
-		if err != nil {
-			return family{}, stepNone, err
-		}
-		at := m.cfg.Now()
-		guards, err := tx.GuardStates(at.Add(-time.Hour))
-		if err != nil {
-			return family{}, stepNone, err
-		}
-		f := familyOf(keys, use, alg)
-		if use == useMAC && f.signing != nil {
-			return f, stepNone, nil
-		}
-		plan := m.plan
-		if use == useTag { // other replicas must have read it first, guards need not
-			plan.deadline = 0
-		}
-		s := plan.judge(f, f.waiting != nil && use == useSign && held(guards, f.waiting.ID), at)
-		if now && s == stepNone && f.waiting == nil {
-			s = stepNext
-		}
-		return f, s, nil
-	}
+func (m *Mint) rotateOne(ctx context.Context, use, alg string, ahead bool) (bool, error) {
+	now := m.cfg.Now()
 	var due step
-	err := m.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		_, s, err := decide(tx)
-		due = s
+	err := m.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		_, due, err = m.due(tx, use, alg, ahead, now)
 		return err
 	})
 	if err != nil || due == stepNone {
@@ -112,18 +88,43 @@ func (m *Mint) rotateOne(ctx context.Context, use, alg string, now bool) (bool, 
 	did := false
 	err = m.cfg.DB.Update(ctx, func(tx *store.Tx) error {
 		did = false
-		f, s, err := decide(tx)
+		f, s, err := m.due(tx, use, alg, ahead, now)
 		if err != nil || s != due { // another replica was first
 			return err
 		}
 		did = true
-		return m.apply(tx, f, s, fresh)
+		return m.apply(tx, f, s, fresh, now)
 	})
 	return did && err == nil, err
 }
 
-func (m *Mint) apply(tx *store.Tx, f family, s step, fresh *store.Key) error {
-	now := m.cfg.Now()
+// due reads a family of keys and says what it needs. ahead asks for the next key
+// before its time.
+func (m *Mint) due(tx *store.Tx, use, alg string, ahead bool, now time.Time) (family, step, error) {
+	keys, err := tx.Keys()
+	if err != nil {
+		return family{}, stepNone, err
+	}
+	guards, err := tx.GuardStates(now.Add(-time.Hour))
+	if err != nil {
+		return family{}, stepNone, err
+	}
+	f := familyOf(keys, use, alg)
+	if use == useMAC && f.signing != nil {
+		return f, stepNone, nil
+	}
+	plan := m.plan
+	if use == useTag { // other replicas must have read it first, guards need not
+		plan.deadline = 0
+	}
+	s := plan.judge(f, f.waiting != nil && use == useSign && held(guards, f.waiting.ID), now)
+	if ahead && s == stepNone && f.waiting == nil {
+		s = stepNext
+	}
+	return f, s, nil
+}
+
+func (m *Mint) apply(tx *store.Tx, f family, s step, fresh *store.Key, now time.Time) error {
 	line := store.Audit{At: now, Actor: "system"}
 	switch s {
 	case stepFirst, stepNext:
