@@ -261,7 +261,7 @@ func (s *scanner) escape() bool {
 	return ok && utf16.DecodeRune(r, low) != utf8.RuneError
 }
 
-// hex4 reads \uXXXX at the start of s.
+// hex4 reads \u and four hexadecimal digits at the start of s.
 func hex4(s string) (rune, bool) {
 	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
 		return 0, false
