@@ -123,7 +123,7 @@ func atMost(got, goal float64) *bool  { ok := got <= goal; return &ok }
 func atLeast(got, goal float64) *bool { ok := got >= goal; return &ok }
 
 // rounds is how many times figure and baseline take turns.
-const rounds = 7
+const rounds = 15
 
 // turns measures two things in turns and returns the median of each. What the
 // machine does meanwhile hits both alike.
