@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"strings"
 
 	"github.com/writ-auth/writ/guard"
 	"github.com/writ-auth/writ/relay"
@@ -54,23 +55,38 @@ func ExampleClient_AsSelf() {
 	res.Body.Close()
 }
 
-// A guard follows the issuer's revocation feed with a token of the service's
-// own.
-func ExampleClient_Token() {
-	const issuer = "https://as.example"
-	client, err := relay.New(relay.Config{Issuer: issuer, ClientID: "orders", Secret: "from a file"})
+// A guard follows the issuer's revocation feed as the service's own client.
+func ExampleClient_Follow() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop() // ends the guard
+	secret := []byte("what the file holds\n")
+	client, err := relay.New(relay.Config{
+		Issuer: "https://as.example", ClientID: "orders", Secret: strings.TrimSpace(string(secret)),
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	feed := relay.Target{Resource: issuer + "/feed", Scopes: []string{"feed:read", "usage:write"}}
-	cfg := guard.Config{
-		Issuer:   issuer,
+	g, err := guard.New(ctx, client.Follow(guard.Config{
+		Issuer:   "https://as.example",
 		Audience: "https://orders.example",
-		Credential: func(ctx context.Context) (string, error) {
-			token, _, err := client.Token(ctx, feed)
-			return token, err
-		},
+	}))
+	if err != nil {
+		log.Fatal(err)
 	}
-	fmt.Println(cfg.Audience)
-	// Output: https://orders.example
+	fmt.Println(g.MetadataPath())
+	// Output: /.well-known/oauth-protected-resource
+}
+
+// A token for a call that no RoundTripper makes.
+func ExampleClient_Token() {
+	client, err := relay.New(relay.Config{Issuer: "https://as.example", ClientID: "orders", Secret: "from a file"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	token, expiry, err := client.Token(context.Background(), relay.Target{Resource: "https://stock.example"})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	fmt.Println(len(token), "bytes, good until", expiry)
 }

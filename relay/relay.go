@@ -75,6 +75,8 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("relay: issuer %q would get the client's secret in clear: use https, or set InsecureHTTP", cfg.Issuer)
 	case cfg.ClientID == "" || cfg.Secret == "":
 		return nil, errors.New("relay: client id and secret must be set")
+	case strings.TrimSpace(cfg.Secret) != cfg.Secret:
+		return nil, errors.New("relay: the secret has white space around it: trim what was read from a file")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -153,6 +155,19 @@ func (c *Client) Token(ctx context.Context, t Target) (string, time.Time, error)
 	}
 	_, l, err := c.ownLease(ctx, to)
 	return l.token, l.expiry, err
+}
+
+// Follow returns cfg with the credential by which its guard follows the issuer's
+// whole revocation feed as this client, which must be registered as guarding
+// something.
+func (c *Client) Follow(cfg guard.Config) guard.Config {
+	feed := Target{Resource: strings.TrimSuffix(c.cfg.Issuer, "/") + "/feed", Scopes: []string{"feed:read", "usage:write"}}
+	cfg.Credential = func(ctx context.Context) (string, error) {
+		token, _, err := c.Token(ctx, feed)
+		return token, err
+	}
+	cfg.Refused = func(token string) { c.Drop(feed, token) }
+	return cfg
 }
 
 // Drop forgets a token that Token returned for t and that was refused, so that

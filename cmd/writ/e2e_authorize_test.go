@@ -74,6 +74,7 @@ func TestAuthorizeAnswers(t *testing.T) {
 				t.Fatalf("a page (status %d), want an answer to the client", r.status)
 			}
 			checkAnswer(t, a, to, params, tt.want)
+			checkPrivate(t, r)
 		})
 	}
 	t.Run("prompt none, nobody signed in", func(t *testing.T) {
@@ -134,6 +135,59 @@ func checkAnswer(t *testing.T, a *authority, to *url.URL, params url.Values, cod
 	}
 }
 
+// checkPrivate: neither caches nor other sites learn of an answer that holds a code,
+// or of a page whose address holds a request (RFC 9700 §4.2.4).
+func checkPrivate(t *testing.T, r reply) {
+	t.Helper()
+	if got := r.header.Get("Referrer-Policy"); got != "no-referrer" {
+		t.Errorf("Referrer-Policy = %q, want no-referrer", got)
+	}
+	if got := r.header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control = %q, want no-store", got)
+	}
+}
+
+// TestEmptyParameters: a parameter without a value counts as left out (RFC 6749
+// §3.1), be it one that may be or one that may not. Left out, each does the same.
+func TestEmptyParameters(t *testing.T) {
+	t.Parallel()
+	a := serve(t, newSQLite(t))
+	alice := a.person(t, "alice")
+	alice.allow(t, "web", "openid") // signed in from here on
+	for name, want := range map[string]string{
+		"redirect_uri": "", "scope": "", "state": "", "nonce": "", "prompt": "", "max_age": "", "login_hint": "",
+		"resource": "", "audience": "", "response_mode": "", "dpop_jkt": "", "request": "", "request_uri": "",
+		"display": "", "acr_values": "", "unknown": "",
+		"response_type": "invalid_request", "code_challenge": "invalid_request", "code_challenge_method": "invalid_request",
+	} {
+		for how, change := range map[string]func(url.Values){
+			"empty":    func(v url.Values) { v.Set(name, "") },
+			"left out": func(v url.Values) { v.Del(name) },
+		} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				params, _ := request("web", "openid")
+				change(params)
+				to, r := alice.visit(t, alice.authorize(params))
+				if to == nil {
+					t.Fatalf("a page (status %d), want an answer to the client", r.status)
+				}
+				if q := to.Query(); q.Get("error") != want || (q.Get("code") == "") != (want != "") {
+					t.Errorf("error %q (%s), code %q, want error %q", q.Get("error"), q.Get("error_description"), q.Get("code"), want)
+				}
+				if to.Query().Has("state") != (name != "state") || !strings.HasPrefix(to.String(), webBack) {
+					t.Errorf("sent to %s, want %s with the state there was", to, webBack)
+				}
+			})
+		}
+	}
+	t.Run("client_id empty", func(t *testing.T) {
+		params, _ := request("web", "openid")
+		params.Set("client_id", "")
+		to, r := alice.visit(t, alice.authorize(params))
+		checkPage(t, to, r)
+	})
+}
+
 // outsideDescription: RFC 6749 §5.2 allows %x20-21 / %x23-5B / %x5D-7E.
 func outsideDescription(r rune) bool { return r < 0x20 || r > 0x7e || r == '"' || r == '\\' }
 
@@ -167,6 +221,7 @@ func TestAuthorizePages(t *testing.T) {
 			tt.change(params)
 			to, r := alice.visit(t, alice.authorize(params))
 			checkPage(t, to, r)
+			checkPrivate(t, r)
 		})
 	}
 	t.Run("another browser's flow", func(t *testing.T) {

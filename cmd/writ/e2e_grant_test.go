@@ -3,6 +3,7 @@ package main_test
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/writ-auth/writ/internal/client"
@@ -28,6 +29,7 @@ func TestCodeRequests(t *testing.T) {
 		{"no verifier", web, dropParam("code_verifier"), bad, "invalid_grant"},
 		{"no verifier, public", spa, dropParam("code_verifier"), bad, "invalid_grant"},
 		{"another verifier", web, setParam("code_verifier", verifier()), bad, "invalid_grant"},
+		{"a verifier that is too long", web, func(q *ask) { q.form.Set("code_verifier", strings.Repeat(q.form.Get("code_verifier"), 3)) }, bad, "invalid_grant"},
 		{"a verifier that is too short", web, setParam("code_verifier", "abc"), bad, "invalid_grant"},
 		{"the challenge as verifier", web, func(q *ask) { q.form.Set("code_verifier", challenge(q.form.Get("code_verifier"))) }, bad, "invalid_grant"},
 		{"no redirect URI", web, dropParam("redirect_uri"), bad, "invalid_grant"},

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -141,5 +142,40 @@ func (a *authority) checkActive(t *testing.T, want bool, outer, exchanged, furth
 		if token != "" && a.active(t, guard, token) != want {
 			t.Errorf("token of %s: active = %v, want %v", guard, !want, want)
 		}
+	}
+}
+
+// TestWrongHint: token_type_hint is a hint and no more. A wrong one neither saves a
+// token from its end nor hides one that is good (RFC 7009 §2.1, RFC 7662 §2.1).
+func TestWrongHint(t *testing.T) {
+	t.Parallel()
+	a := serve(t, newSQLite(t))
+	alice := a.person(t, "alice")
+	for _, hint := range []string{"", "access_token", "refresh_token", "id_token", "urn:example:nothing"} {
+		t.Run(cmp.Or(hint, "none"), func(t *testing.T) {
+			hinted := func(path, id, token string) reply {
+				form := url.Values{"token": {token}, "token_type_hint": {hint}}
+				r := a.send(t, post(path, id, form))
+				if r.status != http.StatusOK {
+					t.Fatalf("%s: status %d, body %s, want 200", path, r.status, r.body)
+				}
+				return r
+			}
+			known := func(id, token string) bool {
+				return strings.Contains(string(hinted("/introspect", id, token).body), `"active":true`)
+			}
+			first := a.grant(t, alice.allow(t, "web", "openid offline_access orders:read"))
+			if !known("gateway", first.Access) || !known("web", first.Refresh) {
+				t.Error("a good token is not active")
+			}
+			hinted("/revoke", "web", first.Access)
+			if known("gateway", first.Access) {
+				t.Error("the access token was not ended")
+			}
+			hinted("/revoke", "web", first.Refresh)
+			if r := a.send(t, refreshing("web", first.Refresh)); r.code() != "invalid_grant" {
+				t.Errorf("the refresh token afterwards: status %d, body %s, want invalid_grant", r.status, r.body)
+			}
+		})
 	}
 }

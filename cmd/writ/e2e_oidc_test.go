@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +99,13 @@ func TestUserinfoMethods(t *testing.T) {
 	a := serve(t, newSQLite(t))
 	p := a.person(t, "alice")
 	right := a.grant(t, p.allow(t, "web", "openid"))
+	narrow := refreshing("web", a.grant(t, p.allow(t, "web", "openid email offline_access")).Refresh)
+	narrow.form.Set("resource", a.issuer+"/userinfo")
+	narrow.form.Set("scope", "email")
+	nameless := a.grant(t, narrow)
+	if nameless.Scope != "email" {
+		t.Fatalf("scope = %q, want email alone", nameless.Scope)
+	}
 	elsewhere := a.grant(t, own("service", api, ""))
 	for _, tt := range []struct {
 		name, method, token string
@@ -106,6 +114,8 @@ func TestUserinfoMethods(t *testing.T) {
 		{"GET", http.MethodGet, right.Access, http.StatusOK},
 		{"POST", http.MethodPost, right.Access, http.StatusOK},
 		{"no token", http.MethodGet, "", http.StatusUnauthorized},
+		{"a token without openid", http.MethodGet, nameless.Access, http.StatusForbidden},
+		{"a token without openid, by POST", http.MethodPost, nameless.Access, http.StatusForbidden},
 		{"a token for another resource", http.MethodGet, elsewhere.Access, http.StatusUnauthorized},
 		{"the ID token", http.MethodGet, right.ID, http.StatusUnauthorized},
 		{"a changed token", http.MethodGet, right.Access[:len(right.Access)-2] + "AA", http.StatusUnauthorized},
@@ -119,8 +129,12 @@ func TestUserinfoMethods(t *testing.T) {
 			if r.status != tt.want {
 				t.Errorf("status = %d, want %d; %s", r.status, tt.want, r.body)
 			}
-			if challenged := r.header.Get("WWW-Authenticate") != ""; challenged != (tt.want == http.StatusUnauthorized) {
-				t.Errorf("WWW-Authenticate = %q", r.header.Get("WWW-Authenticate"))
+			challenge := r.header.Get("WWW-Authenticate")
+			if (challenge != "") != (tt.want != http.StatusOK) {
+				t.Errorf("WWW-Authenticate = %q", challenge)
+			}
+			if tt.want == http.StatusForbidden && (!strings.Contains(challenge, `error="insufficient_scope"`) || !strings.Contains(challenge, `scope="openid"`)) {
+				t.Errorf("WWW-Authenticate = %q, want the scope that is missing", challenge)
 			}
 		})
 	}

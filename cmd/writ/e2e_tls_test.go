@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
@@ -97,34 +98,7 @@ func TestTLS(t *testing.T) {
 			}
 		}
 	})
-	t.Run("versions and suites", func(t *testing.T) {
-		const v12 = tls.VersionTLS12
-		for _, tt := range []struct {
-			name  string
-			max   uint16
-			suite uint16
-			works bool
-		}{
-			{"1.3", tls.VersionTLS13, 0, true},
-			{"1.2 with GCM", v12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true},
-			{"1.2 with CBC", v12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
-			{"1.2 with ChaCha20", v12, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, false},
-			{"1.1", tls.VersionTLS11, 0, false},
-			{"1.0", tls.VersionTLS10, 0, false},
-		} {
-			c := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tt.max}
-			if tt.suite != 0 {
-				c.CipherSuites = []uint16{tt.suite}
-			}
-			conn, err := tls.Dial("tcp", address, c)
-			if (err == nil) != tt.works {
-				t.Errorf("%s: %v, want it to work: %v", tt.name, err, tt.works)
-			}
-			if err == nil {
-				conn.Close()
-			}
-		}
-	})
+	t.Run("versions and suites", func(t *testing.T) { checkSuites(t, address, roots) })
 	t.Run("a new certificate", func(t *testing.T) {
 		serial := func(want int64) error {
 			conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) // which one is asked, not whether to trust it
@@ -160,4 +134,74 @@ func TestTLS(t *testing.T) {
 			return serial(2)
 		})
 	})
+}
+
+// checkSuites offers one version and suite after another: 1.3, and of 1.2 what BCP
+// 195 recommends (RFC 6749 §1.6).
+func checkSuites(t *testing.T, address string, roots *x509.CertPool) {
+	t.Helper()
+	const v12 = tls.VersionTLS12
+	for _, tt := range []struct {
+		name  string
+		max   uint16
+		suite uint16
+		works bool
+	}{
+		{"1.3", tls.VersionTLS13, 0, true},
+		{"1.2 with GCM", v12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true},
+		{"1.2 with GCM of 256 bits", v12, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, true},
+		{"1.2 with CBC", v12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
+		{"1.2 with CBC and SHA-256", v12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, false},
+		{"1.2 with RC4", v12, tls.TLS_ECDHE_ECDSA_WITH_RC4_128_SHA, false},
+		{"1.2 with ChaCha20", v12, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, false},
+		{"1.1", tls.VersionTLS11, 0, false},
+		{"1.0", tls.VersionTLS10, 0, false},
+	} {
+		c := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tt.max}
+		if tt.suite != 0 {
+			c.CipherSuites = []uint16{tt.suite}
+		}
+		conn, err := tls.Dial("tcp", address, c)
+		if (err == nil) != tt.works {
+			t.Errorf("%s: %v, want it to work: %v", tt.name, err, tt.works)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// TestGatewayTLS runs the gateway with a certificate of its own. Its issuer need not
+// answer for that.
+func TestGatewayTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	roots := x509.NewCertPool()
+	roots.AddCert(certificate(t, dir, 1))
+	address := "127.0.0.1:" + freePort(t)
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if text != "" {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return path
+	}
+	config := file("gateway.yaml", fmt.Sprintf("gateway:\n  issuer: http://127.0.0.1:%s\n  url: https://%s\n  client_id: edge\n  client_secret_file: %s\n"+
+		"  routes:\n    - path: /orders\n      audience: https://%s/orders\n      upstream: http://127.0.0.1:%s\n      upstream_audience: %s\n"+
+		"      rules:\n        - {methods: [GET], scopes: [orders:read]}\n",
+		freePort(t), address, file("edge.secret", secret("edge")), address, freePort(t), ordersName))
+	p := run(t, "gateway", "--config", config, "--listen", address, "--tls-cert", file("cert.pem", ""), "--tls-key", file("key.pem", ""))
+	client := newClient(t)
+	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
+	p.answers(t, client, "https://"+address+"/livez")
+	checkSuites(t, address, roots)
+	res, err := client.Get("http://" + address + "/livez")
+	if err == nil {
+		res.Body.Close()
+		if res.StatusCode < http.StatusBadRequest {
+			t.Errorf("in the clear: %s, want a refusal", res.Status)
+		}
+	}
 }

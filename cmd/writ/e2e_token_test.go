@@ -55,6 +55,9 @@ func checkRefusal(t *testing.T, q ask, r reply) {
 	if got := r.header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control = %q, want no-store", got)
 	}
+	if got := r.header.Get("Pragma"); got != "no-cache" {
+		t.Errorf("Pragma = %q, want no-cache", got)
+	}
 	if got := r.header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("Content-Type = %q, want application/json", got)
 	}
@@ -136,7 +139,7 @@ func TestTokenRequests(t *testing.T) {
 		{"multipart", service, setHeader("Content-Type", "multipart/form-data; boundary=x"), bad, "invalid_request"},
 		{"parameters in the query as well", service, func(q *ask) { q.path += "?scope=orders%3Aread" }, bad, "invalid_request"},
 		{"parameters in the query alone", service, func(q *ask) { q.path += "?" + q.form.Encode(); q.form = nil }, bad, "invalid_request"},
-		{"a body that is too large", service, setParam("x", strings.Repeat("x", 1<<20)), bad, "invalid_request"},
+		{"a body that is too large", service, setParam("x", strings.Repeat("x", 1<<20)), http.StatusRequestEntityTooLarge, "invalid_request"},
 
 		{"not base64", service, authorization("Basic %%%"), unauthorized, "invalid_client"},
 		{"base64 without padding", service, authorization("Basic c2VydmljZTp4"[:17]), unauthorized, "invalid_client"},
@@ -203,7 +206,13 @@ func TestTokenAnswers(t *testing.T) {
 		{"a guard for the feed", own("gateway", a.issuer+"/feed", "feed:read"), tokens{Type: "Bearer", Expires: 300, Scope: "feed:read"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := a.grant(t, tt.q)
+			r := a.send(t, tt.q)
+			// RFC 6749 §5.1: both, for caches that know only one of them.
+			if store, old := r.header.Get("Cache-Control"), r.header.Get("Pragma"); store != "no-store" || old != "no-cache" {
+				t.Errorf("Cache-Control = %q, Pragma = %q, want no-store and no-cache", store, old)
+			}
+			var got tokens
+			r.decode(t, &got)
 			if got.Access == "" {
 				t.Error("no access token")
 			}

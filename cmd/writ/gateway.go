@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -67,6 +69,7 @@ func (f gatewayFlags) read() (*config.File, error) {
 }
 
 func runGateway(parent context.Context, f gatewayFlags) error {
+	signal.Ignore(syscall.SIGHUP) // until there is something to read again
 	ctx, stop := untilSignal(parent)
 	defer stop()
 	file, err := f.read()

@@ -10,7 +10,9 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,6 +67,7 @@ with "writ key seal FILE" and keep it apart from the backups.`,
 }
 
 func runServe(parent context.Context, f serveFlags) (err error) {
+	signal.Ignore(syscall.SIGHUP) // until there is something to read again
 	ctx, stop := untilSignal(parent)
 	defer stop()
 	file, err := f.read()

@@ -26,13 +26,9 @@ func watch(ctx context.Context, i *Issuer, clientID string, cached int) (*guard.
 	if err != nil {
 		return nil, err
 	}
-	g, err := guard.New(ctx, guard.Config{
+	g, err := guard.New(ctx, client.Follow(guard.Config{
 		Issuer: i.URL, Audience: i.Resource, CacheTokens: cached, Logger: quiet(),
-		Credential: func(ctx context.Context) (string, error) {
-			compact, _, err := client.Token(ctx, relay.Target{Resource: i.URL + "/feed", Scopes: []string{"feed:read", "usage:write"}})
-			return compact, err
-		},
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}

@@ -32,16 +32,10 @@ func (s Service) guarded(ctx context.Context, audience, name string) (*guard.Gua
 	if err != nil {
 		return nil, nil, err
 	}
-	feed := relay.Target{Resource: s.Issuer + "/feed", Scopes: []string{"feed:read", "usage:write"}}
-	g, err := guard.New(ctx, guard.Config{
+	g, err := guard.New(ctx, client.Follow(guard.Config{
 		Issuer: s.Issuer, Audience: audience, Logger: s.Logger,
 		Metadata: guard.ResourceMetadata{Name: name, Scopes: []string{"orders:read", "orders:write"}},
-		Credential: func(ctx context.Context) (string, error) {
-			compact, _, err := client.Token(ctx, feed)
-			return compact, err
-		},
-		Refused: func(compact string) { client.Drop(feed, compact) },
-	})
+	}))
 	return g, client, err
 }
 

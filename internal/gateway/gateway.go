@@ -154,15 +154,7 @@ func (g *Gateway) guardConfig() guard.Config {
 		Now: g.cfg.Now, InsecureHTTP: g.cfg.InsecureHTTP,
 	}
 	if g.relay != nil {
-		own := relay.Target{
-			Resource: strings.TrimSuffix(g.cfg.Issuer, "/") + "/feed",
-			Scopes:   []string{"feed:read", "usage:write"},
-		}
-		cfg.Credential = func(ctx context.Context) (string, error) {
-			token, _, err := g.relay.Token(ctx, own)
-			return token, err
-		}
-		cfg.Refused = func(token string) { g.relay.Drop(own, token) }
+		cfg = g.relay.Follow(cfg)
 	}
 	return cfg
 }

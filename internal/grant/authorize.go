@@ -36,7 +36,7 @@ type Step struct {
 // dispatcher: every page comes back here. A *PageError or a *login.Throttled must
 // be shown, never redirected; other refusals are in Step.Location already.
 func (a *Authority) Authorize(ctx context.Context, v Visit) (Step, error) {
-	if v.Params.Has("flow") {
+	if v.Params.Get("flow") != "" && !v.Params.Has(oauth.ParamClientID) {
 		return a.resume(ctx, v)
 	}
 	return a.begin(ctx, v)

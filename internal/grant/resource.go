@@ -88,6 +88,7 @@ func (a *Authority) allows(c *store.Client, want scope.Set, resources []string) 
 // targets reads resource and audience (RFC 8707 §2, RFC 8693 §2.1).
 func targets(params url.Values) ([]string, error) {
 	named := append(slices.Clone(params[oauth.ParamResource]), params[oauth.ParamAudience]...)
+	named = slices.DeleteFunc(named, func(uri string) bool { return uri == "" }) // RFC 6749 §3.1: as if left out
 	for _, uri := range named {
 		u, err := url.Parse(uri)
 		if err != nil || !u.IsAbs() || u.Fragment != "" {

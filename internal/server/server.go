@@ -91,14 +91,23 @@ func (s *Server) guards(ctx context.Context) error {
 	mux.Handle("GET /feed/snapshot", s.cfg.Log.Snapshot())
 	var err error
 	s.userinfo, err = guard.New(ctx, guard.Config{
-		Issuer: s.cfg.Issuer, Audience: userinfo.URI, HTTPClient: &http.Client{Transport: inward{mux}},
+		Issuer: s.cfg.Issuer, Audience: userinfo.URI, Metadata: describe(userinfo, false), HTTPClient: &http.Client{Transport: inward{mux}},
 		Proxies: s.cfg.Proxies, Logger: s.cfg.Logger, Now: s.cfg.Now, InsecureHTTP: true,
 	})
 	if err != nil {
 		return err
 	}
-	s.admin, err = s.userinfo.For(operators.URI, guard.ResourceMetadata{})
+	s.admin, err = s.userinfo.For(operators.URI, describe(operators, true))
 	return err
+}
+
+// describe is what the RFC 9728 document of one of the issuer's own resources says.
+func describe(r *store.Resource, bound bool) guard.ResourceMetadata {
+	m := guard.ResourceMetadata{Name: r.Name, ProofRequired: bound}
+	for _, s := range r.Scopes {
+		m.Scopes = append(m.Scopes, s.Name)
+	}
+	return m
 }
 
 // ServeHTTP answers one request.
