@@ -133,7 +133,7 @@ func (a *authority) invite(ctx context.Context, in webpages.Invited) error {
 	case errors.Is(err, admin.ErrInvite):
 		return webpages.Rejection("This code is not good: it was used, is older than 15 minutes, or is mistyped.")
 	case errors.As(err, &wrong):
-		return webpages.Rejection("Please change this: " + wrong.Error() + ".")
+		return webpages.Rejection(wrong.Message)
 	case errors.As(err, &taken):
 		return webpages.Rejection("There is an account with this user name already.")
 	}

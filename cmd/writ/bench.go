@@ -34,6 +34,8 @@ func benchCommand() *cobra.Command {
 		Short: "Measure this machine: each figure beside its bare minimum",
 		Long: "Measures each figure and its baseline in turns, in one run, against a real\nauthorization server in a temporary directory. Names:\n\n  " +
 			joinLines(bench.Names()),
+		ValidArgs: bench.Names(),
+		Args:      func(_ *cobra.Command, names []string) error { return bench.Check(names...) },
 		RunE: func(cmd *cobra.Command, names []string) error {
 			cfg := bench.Config{Start: startBench, Time: each, Progress: func(name string) {
 				fmt.Fprintf(os.Stderr, "measuring %s, %v at most…\n", name, each+2*time.Second)

@@ -262,10 +262,10 @@ func loopbackOnly(addr string) error {
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("%q is not HOST:PORT: %w", addr, err)
+		return usage(fmt.Errorf("%q is not HOST:PORT: %w", addr, err))
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("%s is not a loopback address: writ dev listens nowhere else; use writ serve", addr)
+		return usage(fmt.Errorf("%s is not a loopback address: writ dev listens nowhere else; use writ serve", addr))
 	}
 	return nil
 }

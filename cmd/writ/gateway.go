@@ -49,7 +49,7 @@ certificates and log level again without dropping a request.`,
 // read is the configuration file with the flags in place of its values.
 func (f gatewayFlags) read() (*config.File, error) {
 	if f.config == "" {
-		return nil, errors.New("which routes? Give the configuration file with --config")
+		return nil, usage(errors.New("which routes? Give the configuration file with --config"))
 	}
 	file, err := config.Load(f.config)
 	if err != nil {

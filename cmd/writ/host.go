@@ -151,6 +151,20 @@ func hostUser() admin.By {
 	return admin.By{Actor: "host:" + name}
 }
 
+// served refuses an issuer that no server has had in this store yet: a code made
+// under a mistyped name would be good nowhere.
+func served(ctx context.Context, db *store.DB, issuer string) error {
+	var keys []*store.Key
+	err := db.View(ctx, func(tx *store.Tx) (err error) {
+		keys, err = tx.Keys()
+		return err
+	})
+	if err == nil && len(keys) == 0 {
+		err = fmt.Errorf("this store knows no issuer %s: start writ serve with it first, or mend --issuer", issuer)
+	}
+	return err
+}
+
 func inviteCommand(h *host) *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
@@ -164,6 +178,9 @@ func inviteCommand(h *host) *cobra.Command {
 				return err
 			}
 			defer func() { _ = db.Close() }()
+			if err := served(cmd.Context(), db, a.Issuer()); err != nil {
+				return err
+			}
 			i, err := a.Invite(cmd.Context(), hostUser())
 			if err != nil {
 				return err

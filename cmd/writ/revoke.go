@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 func revokeCommand(d door) *cobra.Command {
 	v := &verb{door: d}
+	kinds := []string{"jti", "grant", "session", "subject", "client"}
 	cmd := &cobra.Command{
 		Use: "revoke jti|grant|session|subject|client VALUE", Short: "End tokens, everywhere and at once",
 		Long: `Ends every token that carries the value: one token by its jti, all of a grant, a
@@ -24,22 +27,20 @@ browser session, a person or client as subject, or a client. Says which guards
 confirmed that they refuse it now.`,
 		Example: "  writ revoke jti $(writ token show --claim jti $TOKEN)\n  writ revoke client robot --reason \"key lost\"",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return fmt.Errorf("give a kind (jti, grant, session, subject or client) and a value")
+			if len(args) != 2 || !slices.Contains(kinds, args[0]) {
+				return fmt.Errorf("give a kind (%s) and a value", strings.Join(kinds, ", "))
 			}
 			return nil
 		},
-		ValidArgs: []string{"jti", "grant", "session", "subject", "client"},
+		ValidArgs: kinds,
 	}
 	d.add(cmd)
 	v.out.add(cmd)
 	reason := cmd.Flags().String("reason", "", "a word for the audit trail")
 	cmd.RunE = v.run(func(ctx context.Context, a *api, cmd *cobra.Command, args []string) error {
-		value := args[1]
-		if args[0] == "subject" { // people are known by their user names
-			if u, err := findUser(ctx, a, value); err == nil {
-				value = u.ID
-			}
+		value, err := meant(ctx, a, args[0], args[1])
+		if err != nil {
+			return err
 		}
 		var ended admin.Ended
 		in := admin.Revocation{Kind: args[0], Value: value, Reason: *reason}
@@ -51,11 +52,50 @@ confirmed that they refuse it now.`,
 	return cmd
 }
 
+// meant finds what a person means by a value. A rule on a name that nobody has
+// would end nothing and look as if it had, in the moment in which it matters most.
+func meant(ctx context.Context, a *api, kind, value string) (string, error) {
+	switch kind {
+	case "jti":
+		const length = 24
+		if len(value) != length {
+			return "", usage(fmt.Errorf("%q is not a jti, which has %d characters: see it with \"writ token show\"", value, length))
+		}
+	case "subject": // people are known by their user names; a client acting for itself by its id
+		u, err := findUser(ctx, a, value)
+		if err == nil {
+			return u.ID, nil
+		}
+		var none nobody
+		if !errors.As(err, &none) {
+			return "", err
+		}
+		if err := a.call(ctx, http.MethodGet, "clients/"+url.PathEscape(value), nil, &admin.Client{}); err != nil {
+			return "", fmt.Errorf("nothing was ended: no person or client is called %q: %w", value, err)
+		}
+	case "client":
+		if err := a.call(ctx, http.MethodGet, "clients/"+url.PathEscape(value), nil, &admin.Client{}); err != nil {
+			return "", fmt.Errorf("nothing was ended: %w", err)
+		}
+	}
+	return value, nil
+}
+
 func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) error {
 	fmt.Fprintf(w, "Ended: %s %s, at position %d of the feed.\n", r.Kind, visible(r.Value), e.Position)
-	fmt.Fprintf(w, "%d of %d guards confirmed.\n", e.Confirmed, e.Confirmed+len(e.Unreached))
+	silent := 0
 	for _, g := range e.Unreached {
-		fmt.Fprintf(w, "  not yet: %s, which last reported %s\n", visible(g.ClientID), ago(g.Seen, now))
+		if !g.Connected {
+			silent++
+		}
+	}
+	fmt.Fprintf(w, "%d of %d connected guards confirmed.\n", e.Confirmed, e.Confirmed+len(e.Unreached)-silent)
+	for _, g := range e.Unreached {
+		word := "not yet"
+		if !g.Connected {
+			word = "gone or cut off"
+		}
+		fmt.Fprintf(w, "  %s: %s %s, which last reported %s\n", word, visible(g.ClientID), visible(g.Instance), ago(g.Seen, now))
 	}
 	return nil
 }

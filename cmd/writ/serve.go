@@ -167,10 +167,10 @@ func newSetup(s config.Serve, log *slog.Logger) (setup, error) {
 		tokenLife: s.TokenLife, refreshIdle: s.RefreshIdle, grantLife: s.GrantLife, sessions: s.Sessions, keys: s.Keys, log: log,
 	}
 	if in.issuer == "" {
-		return in, errors.New("which issuer? Give its URL with --issuer, e.g. https://id.example.com")
+		return in, usage(errors.New("which issuer? Give its URL with --issuer, e.g. https://id.example.com"))
 	}
 	if s.SealKeyFile == "" {
-		return in, errors.New(`which sealing key? Make one with "writ key seal FILE" and give it with --seal-key-file`)
+		return in, usage(errors.New(`which sealing key? Make one with "writ key seal FILE" and give it with --seal-key-file`))
 	}
 	var err error
 	in.seal, err = mint.ReadSealKey(s.SealKeyFile)

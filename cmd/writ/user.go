@@ -154,9 +154,12 @@ func findUser(ctx context.Context, a *api, text string) (admin.User, error) {
 	return p.Items[0], nil
 }
 
-func errNobody(name string) error {
-	return &failure{exitRefused, fmt.Errorf("nobody is called %q here", name)}
-}
+// nobody is a name that no person has.
+type nobody string
+
+func (n nobody) Error() string { return fmt.Sprintf("nobody is called %q here", string(n)) }
+
+func errNobody(name string) error { return &failure{exitRefused, nobody(name)} }
 
 func (v *verb) showUser(cmd *cobra.Command, u admin.User) error {
 	return v.out.print(cmd.OutOrStdout(), u, func(w io.Writer) error {

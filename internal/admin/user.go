@@ -100,7 +100,7 @@ func (a *Admin) hash(password login.Secret, username string) (string, error) {
 	}
 	var weak login.Weak
 	if err := login.Acceptable(string(password), username); errors.As(err, &weak) {
-		return "", wrong("password", "is not taken: %s", string(weak))
+		return "", wrong("password", "%s", string(weak))
 	} else if err != nil {
 		return "", err
 	}

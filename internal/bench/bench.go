@@ -73,12 +73,20 @@ func Names() []string {
 	return names
 }
 
-// Run measures the named figures, all of them without names.
-func Run(ctx context.Context, cfg Config, names ...string) ([]Result, error) {
+// Check says which of the names is none.
+func Check(names ...string) error {
 	for _, name := range names {
 		if !slices.Contains(Names(), name) {
-			return nil, fmt.Errorf("no figure %q: choose from %s", name, strings.Join(Names(), ", "))
+			return fmt.Errorf("no figure %q: choose from %s", name, strings.Join(Names(), ", "))
 		}
+	}
+	return nil
+}
+
+// Run measures the named figures, all of them without names.
+func Run(ctx context.Context, cfg Config, names ...string) ([]Result, error) {
+	if err := Check(names...); err != nil {
+		return nil, err
 	}
 	if cfg.Start == nil {
 		return nil, errors.New("bench: Start is required")
