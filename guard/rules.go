@@ -94,18 +94,18 @@ func (e *engine) awaitFeed(ctx context.Context) feed.View {
 
 // hit returns the hardest effect of the rules that hit the token, "" when none
 // does.
-func (g *engine) hit(e *entry, v *feed.View) feed.Effect {
+func (e *engine) hit(t *entry, v *feed.View) feed.Effect {
 	if v.Set.Len() == 0 {
 		return ""
 	}
-	r := e.refs.Load()
+	r := t.refs.Load()
 	if r == nil || !bytes.Equal(r.key, v.Key) {
-		r = &refs{key: v.Key, values: g.hashes(v.Key, e.claims)}
-		e.refs.Store(r)
+		r = &refs{key: v.Key, values: e.hashes(v.Key, t.claims)}
+		t.refs.Store(r)
 	}
 	var worst feed.Effect
 	for _, value := range r.values {
-		rule, ok := v.Set.Hit(value, e.claims.Rev)
+		rule, ok := v.Set.Hit(value, t.claims.Rev)
 		if !ok {
 			continue
 		}
@@ -117,32 +117,16 @@ func (g *engine) hit(e *entry, v *feed.View) feed.Effect {
 	return worst
 }
 
-// hashes lists what can be ended of a token: itself, its grant, session,
-// subject and client, whatever it was derived from, and everybody who acts.
-func (g *engine) hashes(key []byte, c *token.Claims) []feed.Value {
-	h, _ := g.hashers.Get().(*feed.Hasher)
+// hashes is what the rules of this epoch can name the token by.
+func (e *engine) hashes(key []byte, c *token.Claims) []feed.Value {
+	h, _ := e.hashers.Get().(*feed.Hasher)
 	if h == nil || !h.Uses(key) {
 		h = feed.NewHasher(key)
 	}
-	defer g.hashers.Put(h)
+	defer e.hashers.Put(h)
 	values := make([]feed.Value, 0, 5+2*len(c.Via))
-	add := func(kind feed.Kind, issuer, value string) {
-		if value != "" {
-			values = append(values, h.Hash(kind, issuer, value))
-		}
-	}
-	add(feed.KindToken, c.Issuer, c.ID)
-	add(feed.KindGrant, c.Issuer, c.GrantID)
-	add(feed.KindSession, c.Issuer, c.SessionID)
-	add(feed.KindSubject, c.Issuer, c.Subject)
-	add(feed.KindClient, c.Issuer, c.ClientID)
-	for _, id := range c.Via { // an id does not tell whether it names a token or a grant
-		add(feed.KindToken, c.Issuer, id)
-		add(feed.KindGrant, c.Issuer, id)
-	}
-	for a := c.Actor; a != nil; a = a.Actor {
-		add(feed.KindSubject, a.Issuer, a.Subject)
-		add(feed.KindClient, a.Issuer, a.Subject) // a client that exchanged a token acts under its own id
+	for n := range c.Names() {
+		values = append(values, h.Hash(feed.Kind(n.Kind), n.Issuer, n.Value))
 	}
 	return values
 }

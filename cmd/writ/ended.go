@@ -11,31 +11,9 @@ import (
 	"github.com/writ-auth/writ/internal/admin"
 	"github.com/writ-auth/writ/internal/feed"
 	"github.com/writ-auth/writ/internal/jose"
-	"github.com/writ-auth/writ/token"
 )
 
 const stateGood = "good"
-
-// named is one value of a token that a revocation may be about.
-type named struct {
-	kind  feed.Kind
-	value string
-}
-
-// names lists them all, as guards look at them.
-func names(c *token.Claims) []named {
-	list := []named{
-		{feed.KindToken, c.ID}, {feed.KindGrant, c.GrantID}, {feed.KindSession, c.SessionID},
-		{feed.KindSubject, c.Subject}, {feed.KindClient, c.ClientID},
-	}
-	for _, id := range c.Via {
-		list = append(list, named{feed.KindToken, id}, named{feed.KindGrant, id})
-	}
-	for a := c.Actor; a != nil; a = a.Actor {
-		list = append(list, named{feed.KindSubject, a.Subject}, named{feed.KindClient, a.Subject})
-	}
-	return list
-}
 
 // ended asks whether the token was ended: the server itself where somebody is
 // signed in to it, else the public snapshot.
@@ -57,19 +35,16 @@ func (v *verdict) ended(ctx context.Context, p *place) error {
 }
 
 func (v *verdict) askServer(ctx context.Context, a *api) error {
-	for _, n := range names(v.read.claims) {
-		if n.value == "" {
-			continue
-		}
+	for n := range v.read.claims.Names() {
 		var answer struct {
 			Items []admin.Rule `json:"items"`
 		}
-		q := url.Values{"kind": {string(n.kind)}, "value": {n.value}}
+		q := url.Values{"kind": {n.Kind}, "value": {n.Value}}
 		if err := a.call(ctx, http.MethodGet, "revocations?"+q.Encode(), nil, &answer); err != nil {
 			return err
 		}
 		for _, r := range answer.Items {
-			rule := feed.Rule{Position: r.Position, Kind: n.kind}
+			rule := feed.Rule{Position: r.Position, Kind: feed.Kind(n.Kind)}
 			if rule.Hits(v.read.claims.Rev) && v.now.Before(r.Until) {
 				v.say("ended", fmt.Sprintf("%s %s was ended %s (%s)", r.Kind, visible(r.Value), ago(r.At, v.now), visible(r.Reason)))
 				return nil
@@ -86,11 +61,11 @@ func (v *verdict) askSnapshot(ctx context.Context, issuer string) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range names(v.read.claims) {
-		hash := feed.Hash(b.Key, n.kind, issuer, n.value)
+	for n := range v.read.claims.Names() {
+		hash := feed.Hash(b.Key, feed.Kind(n.Kind), n.Issuer, n.Value)
 		for _, r := range b.Rules {
-			if n.value != "" && r.Kind == n.kind && r.Value == hash && r.Hits(v.read.claims.Rev) {
-				v.say("ended", fmt.Sprintf("%s %s was ended", n.kind, visible(n.value)))
+			if r.Kind == feed.Kind(n.Kind) && r.Value == hash && r.Hits(v.read.claims.Rev) {
+				v.say("ended", fmt.Sprintf("%s %s was ended", n.Kind, visible(n.Value)))
 				return nil
 			}
 		}

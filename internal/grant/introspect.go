@@ -135,8 +135,8 @@ func (a *Authority) ended(tx *store.Tx, c *token.Claims) (bool, error) {
 			return true, nil
 		}
 	}
-	for _, ref := range refs(c) {
-		rules, err := tx.Rules(string(ref.kind), ref.value)
+	for name := range c.Names() {
+		rules, err := tx.Rules(name.Kind, name.Value)
 		if err != nil {
 			return false, err
 		}
@@ -147,26 +147,6 @@ func (a *Authority) ended(tx *store.Tx, c *token.Claims) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-type ref struct {
-	kind  revoke.Kind
-	value string
-}
-
-// refs is everything a rule on this token may name.
-func refs(c *token.Claims) []ref {
-	out := []ref{
-		{revoke.Token, c.ID}, {revoke.Grant, c.GrantID}, {revoke.Session, c.SessionID},
-		{revoke.Subject, c.Subject}, {revoke.Client, c.ClientID},
-	}
-	for _, v := range c.Via {
-		out = append(out, ref{revoke.Token, v}, ref{revoke.Grant, v})
-	}
-	for actor := c.Actor; actor != nil; actor = actor.Actor {
-		out = append(out, ref{revoke.Subject, actor.Subject}, ref{revoke.Client, actor.Subject})
-	}
-	return slices.DeleteFunc(out, func(r ref) bool { return r.value == "" })
 }
 
 // suspect tells the log of a token that our key signed and we never issued.
