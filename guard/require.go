@@ -30,17 +30,38 @@ func (g *Guard) With(n Need) func(http.Handler) http.Handler {
 	n.Scopes, n.ACR = slices.Clone(n.Scopes), slices.Clone(n.ACR)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			e, refusal := g.verify(r, &n)
+			run, refusal := g.admitted(r, &n)
 			if refusal != nil {
-				g.log(r.Context(), refusal)
 				refusal.ServeHTTP(w, r)
 				return
 			}
-			run := g.running.add(r.Context(), e)
 			defer g.running.remove(run)
 			next.ServeHTTP(w, r.WithContext(run))
 		})
 	}
+}
+
+// Admit is With for servers that are not net/http: r says what was called and
+// with which credentials. The context it returns is r's with the caller in it,
+// for From and relay, and ends with cause ErrEnded when the token expires or is
+// ended. release must be called when the request is over. A non-nil error is
+// always a *Refusal; it has been logged.
+func (g *Guard) Admit(r *http.Request, n Need) (ctx context.Context, release func(), err error) {
+	run, refusal := g.admitted(r, &n)
+	if refusal != nil {
+		return nil, nil, refusal
+	}
+	return run, func() { g.running.remove(run) }, nil
+}
+
+// admitted verifies r and puts it among the requests under way.
+func (g *Guard) admitted(r *http.Request, n *Need) (*run, *Refusal) {
+	e, refusal := g.verify(r, n)
+	if refusal != nil {
+		g.log(r.Context(), refusal)
+		return nil, refusal
+	}
+	return g.running.add(r.Context(), e), nil
 }
 
 // log tells of a refusal. A request without a token is how many clients begin.

@@ -53,6 +53,34 @@ func TestRequire(t *testing.T) {
 	}
 }
 
+// TestAdmit: a server that is not net/http gets the same verdict, caller and end.
+func TestAdmit(t *testing.T) {
+	i := newIssuer(t)
+	g := i.guard(t, nil)
+	c := i.claims()
+	var refusal *Refusal
+	if _, _, err := g.Admit(bearer(i.token(t, c)), Need{Scopes: []string{"orders:write"}}); !errors.As(err, &refusal) || refusal.Reason != ReasonScope {
+		t.Errorf("error = %v, want a refusal for the scope", err)
+	}
+	ctx, release, err := g.Admit(bearer(i.token(t, c)), Need{Scopes: []string{"orders:read"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if got := From(ctx); got == nil || got.Subject != "user-1" {
+		t.Errorf("From = %+v, want user-1", got)
+	}
+	i.rule(feed.KindSubject, "user-1", feed.End)
+	select {
+	case <-ctx.Done():
+		if cause := context.Cause(ctx); !errors.Is(cause, ErrEnded) {
+			t.Errorf("cause = %v, want ErrEnded", cause)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the request goes on although its subject was ended")
+	}
+}
+
 func TestFromWithoutGuard(t *testing.T) {
 	if From(t.Context()) != nil || Presented(t.Context()) != "" {
 		t.Error("a context that no guard made has a caller")
