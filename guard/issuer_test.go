@@ -155,7 +155,7 @@ func (i *issuer) publish(t testing.TB, keys ...jose.Key) {
 // rule appends one rule to the feed.
 func (i *issuer) rule(kind feed.Kind, value string, effect feed.Effect) {
 	position := i.log.Applied() + 1
-	rule := feed.Plain{Position: position, Kind: kind, Value: value, Effect: effect, Until: i.in(time.Hour)}
+	rule := feed.Plain{Position: position, Kind: kind, Value: value, Effect: effect, Before: i.in(0), Until: i.in(time.Hour)}
 	i.log.Append([]feed.Plain{rule}, position, false)
 }
 

@@ -10,12 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/writ-auth/writ/internal/feed"
 	"github.com/writ-auth/writ/token"
 )
 
 // ErrEnded is the cause with which the context of a running request is
-// cancelled when its token expires or is ended.
+// cancelled when its token expires, is ended, or asks for a new authentication.
 var ErrEnded = errors.New("guard: token ended")
 
 // Require admits requests whose token carries all scopes; none: any valid
@@ -174,7 +173,8 @@ func (e *engine) supervise(ctx context.Context) {
 		}
 		now, v := e.cfg.Now(), e.feed.View()
 		e.running.end(func(t *entry) bool {
-			return !now.Before(t.claims.Expiry.Add(e.cfg.Leeway)) || e.hit(t, &v) == feed.End || e.withdrawn(t)
+			_, hit := e.hit(t, &v)
+			return hit || !now.Before(t.claims.Expiry.Add(e.cfg.Leeway)) || e.withdrawn(t)
 		})
 	}
 }

@@ -104,8 +104,9 @@ func TestWithKeepsItsNeed(t *testing.T) {
 // A request that is under way when its token dies is told so.
 func TestRunningRequestsAreEnded(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *issuer){
-		"revoked": func(t *testing.T, i *issuer) { i.rule(feed.KindGrant, "grant-1", feed.End) },
-		"expired": func(t *testing.T, i *issuer) { i.advance(10 * time.Minute) },
+		"revoked":                     func(t *testing.T, i *issuer) { i.rule(feed.KindGrant, "grant-1", feed.End) },
+		"asked to authenticate again": func(t *testing.T, i *issuer) { i.rule(feed.KindGrant, "grant-1", feed.StepUp) },
+		"expired":                     func(t *testing.T, i *issuer) { i.advance(10 * time.Minute) },
 		"key withdrawn": func(t *testing.T, i *issuer) {
 			i.publish(t, newSigner(t, "key-2", jose.ES256).Key)
 			i.keysChanged()
@@ -146,7 +147,6 @@ func TestRunningRequestsGoOn(t *testing.T) {
 	g := i.guard(t, nil)
 	h := g.Require()(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		i.rule(feed.KindGrant, "another", feed.End)
-		i.rule(feed.KindGrant, "grant-1", feed.StepUp)
 		settled(t, g, i)
 		i.change(func() { i.down = true })
 		i.CloseClientConnections()

@@ -3,10 +3,10 @@ package guard
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/writ-auth/writ/internal/feed"
-	"github.com/writ-auth/writ/token"
 )
 
 const (
@@ -18,8 +18,10 @@ const (
 )
 
 // refs is what rules can name a token by, hashed under the key of one epoch.
+// Values of kinds that no rule is of are left out: hashing is most of the work.
 type refs struct {
 	key    []byte
+	kinds  uint32 // of rules, as of when it was made
 	values []feed.Value
 }
 
@@ -38,14 +40,16 @@ func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time) f
 	if e.clean.Load() == rules+1 {
 		return fault{} // none hit it, and none came since
 	}
-	switch g.hit(e, &v) {
-	case feed.End:
-		return fault{reason: ReasonRevoked}
-	case feed.StepUp:
-		return fault{reason: ReasonStepUp}
+	r, hit := g.hit(e, &v)
+	if !hit {
+		e.clean.Store(rules + 1)
+		return fault{}
 	}
-	e.clean.Store(rules + 1)
-	return fault{}
+	reason := ReasonRevoked
+	if r.Effect == feed.StepUp {
+		reason = ReasonStepUp
+	}
+	return fault{reason, fmt.Errorf("rule on %s at position %d", r.Kind, r.Position)}
 }
 
 // stale reports whether the revocation state is too old for the route. Its age
@@ -92,41 +96,61 @@ func (e *engine) awaitFeed(ctx context.Context) feed.View {
 	}
 }
 
-// hit returns the hardest effect of the rules that hit the token, "" when none
-// does.
-func (e *engine) hit(t *entry, v *feed.View) feed.Effect {
+// hit returns the hardest of the rules that hit the token.
+func (e *engine) hit(t *entry, v *feed.View) (worst feed.Rule, hit bool) {
 	if v.Set.Len() == 0 {
-		return ""
+		return worst, false
 	}
-	r := t.refs.Load()
-	if r == nil || !bytes.Equal(r.key, v.Key) {
-		r = &refs{key: v.Key, values: e.hashes(v.Key, t.claims)}
-		t.refs.Store(r)
+	facts := t.facts()
+	if worst, hit = v.Set.Broad(facts); hit && worst.Effect != feed.StepUp {
+		return worst, true
 	}
-	var worst feed.Effect
-	for _, value := range r.values {
-		rule, ok := v.Set.Hit(value, t.claims.Rev)
-		if !ok {
-			continue
+	for _, value := range e.values(t, v) {
+		rule, ok := v.Set.Hit(value, facts)
+		if ok && rule.Effect != feed.StepUp {
+			return rule, true
 		}
-		if rule.Effect != feed.StepUp {
-			return feed.End
+		if ok {
+			worst, hit = rule, true
 		}
-		worst = feed.StepUp
 	}
-	return worst
+	return worst, hit
 }
 
-// hashes is what the rules of this epoch can name the token by.
-func (e *engine) hashes(key []byte, c *token.Claims) []feed.Value {
+// facts is what of the token a rule looks at besides the values it names.
+func (t *entry) facts() feed.Token {
+	c := t.claims
+	return feed.Token{
+		Rev: c.Rev, IssuedAt: c.IssuedAt.Unix(), AuthTime: c.AuthTime.Unix(),
+		Self: c.AuthTime.IsZero() && c.Subject == c.ClientID,
+	}
+}
+
+// values is what the rules there are now can name the token by.
+func (e *engine) values(t *entry, v *feed.View) []feed.Value {
+	kinds := v.Set.Kinds()
+	r := t.refs.Load()
+	if r == nil || r.kinds != kinds || !bytes.Equal(r.key, v.Key) {
+		r = &refs{key: v.Key, kinds: kinds, values: e.hashes(v, t)}
+		t.refs.Store(r)
+	}
+	return r.values
+}
+
+func (e *engine) hashes(v *feed.View, t *entry) []feed.Value {
 	h, _ := e.hashers.Get().(*feed.Hasher)
-	if h == nil || !h.Uses(key) {
-		h = feed.NewHasher(key)
+	if h == nil || !h.Uses(v.Key) {
+		h = feed.NewHasher(v.Key)
 	}
 	defer e.hashers.Put(h)
-	values := make([]feed.Value, 0, 5+2*len(c.Via))
-	for n := range c.Names() {
-		values = append(values, h.Hash(feed.Kind(n.Kind), n.Issuer, n.Value))
+	values := make([]feed.Value, 0, 8)
+	for n := range t.claims.Names() {
+		if kind := feed.Kind(n.Kind); v.Set.Has(kind) {
+			values = append(values, h.Hash(kind, n.Issuer, n.Value))
+		}
+	}
+	if v.Set.Has(feed.KindSigningKey) {
+		values = append(values, h.Hash(feed.KindSigningKey, t.claims.Issuer, t.kid))
 	}
 	return values
 }

@@ -19,7 +19,7 @@ func TestRulesEndCachedTokens(t *testing.T) {
 	full := func() token.Claims {
 		c := i.claims()
 		c.ID, c.GrantID, c.SessionID, c.Subject, c.ClientID = "t", "g", "s", "u", "c"
-		c.Via = []string{"via-token", "via-grant"}
+		c.Via, c.Confirmation = []string{"via-token", "via-grant"}, nil
 		c.Actor = &token.Actor{Issuer: i.URL, Subject: "actor", Actor: &token.Actor{Issuer: i.URL, Subject: "before"}}
 		return c
 	}
@@ -40,7 +40,19 @@ func TestRulesEndCachedTokens(t *testing.T) {
 		{"grant it was made from", feed.KindGrant, "via-grant", feed.End, ReasonRevoked, ""},
 		{"actor", feed.KindSubject, "actor", feed.End, ReasonRevoked, ""},
 		{"actor before", feed.KindSubject, "before", feed.End, ReasonRevoked, ""},
-		{"step-up", feed.KindSubject, "u", feed.StepUp, ReasonStepUp, ""},
+		{"subject at a client", feed.KindPair, "u\nc", feed.End, ReasonRevoked, ""},
+		{"subject at another client", feed.KindPair, "u\nc2", feed.End, "", ""},
+		{"whoever acts", feed.KindActor, "actor", feed.End, ReasonRevoked, ""},
+		{"whoever acted before", feed.KindActor, "before", feed.End, ReasonRevoked, ""},
+		{"the subject as actor", feed.KindActor, "u", feed.End, "", ""},
+		{"resource", feed.KindResource, audience, feed.End, ReasonRevoked, ""},
+		{"another resource", feed.KindResource, audience + "/2", feed.End, "", ""},
+		{"signing key", feed.KindSigningKey, "key-1", feed.End, ReasonRevoked, ReasonRevoked},
+		{"another signing key", feed.KindSigningKey, "key-2", feed.End, "", ""},
+		{"everything", feed.KindEverything, feed.Any, feed.End, ReasonRevoked, ""},
+		{"issued before now", feed.KindIssuedBefore, feed.Any, feed.End, "", ""},
+		{"step-up", feed.KindSubject, "u", feed.StepUp, ReasonStepUp, ReasonStepUp},
+		{"step-up for everything", feed.KindEverything, feed.Any, feed.StepUp, ReasonStepUp, ReasonStepUp},
 		{"unknown effect", feed.KindSession, "s", "melt", ReasonRevoked, ""},
 		{"a grant's id as another kind", feed.KindSession, "g", feed.End, "", ""},
 		{"another's value", feed.KindSubject, "u2", feed.End, "", ""},
@@ -64,6 +76,64 @@ func TestRulesEndCachedTokens(t *testing.T) {
 	}
 	// Hitting nothing of this guard's, none of the above may have an effect.
 	expect(t, g, bearer(i.token(t, full())), Need{}, "")
+}
+
+// TestRulesOnBinding: a rule on the key or certificate a token is bound to hits it, whenever
+// it was issued, and only there.
+func TestRulesOnBinding(t *testing.T) {
+	for kind, bind := range map[feed.Kind]func(string) *token.Confirmation{
+		feed.KindProofKey: func(v string) *token.Confirmation { return &token.Confirmation{KeyThumbprint: v} },
+		feed.KindCert:     func(v string) *token.Confirmation { return &token.Confirmation{CertThumbprint: v} },
+	} {
+		i := newIssuer(t)
+		g := i.guard(t, nil)
+		i.rule(kind, "lost", feed.End)
+		settled(t, g, i)
+		for value, want := range map[string]bool{"lost": true, "kept": false} {
+			c := i.claims()
+			c.Confirmation, c.Rev = bind(value), i.log.Applied()
+			v := g.feed.View()
+			if _, hit := g.hit(newEntry("", &c, "key-1", nil), &v); hit != want {
+				t.Errorf("rule on %s: hit on the one %s = %t, want %t", kind, value, hit, want)
+			}
+		}
+	}
+}
+
+// TestIssuedBefore compares iat alone, whatever the token's rev.
+func TestIssuedBefore(t *testing.T) {
+	i := newIssuer(t)
+	g := i.guard(t, nil)
+	old, fresh := i.claims(), i.claims()
+	fresh.IssuedAt = i.in(2 * time.Second)
+	old.Rev, fresh.Rev = 1<<40, 0
+	i.log.Append([]feed.Plain{{
+		Position: 1, Kind: feed.KindIssuedBefore, Value: feed.Any, Effect: feed.End, Before: i.in(time.Second), Until: i.in(time.Hour),
+	}}, 1, false)
+	settled(t, g, i)
+	expect(t, g, bearer(i.token(t, old)), Need{}, ReasonRevoked)
+	expect(t, g, bearer(i.token(t, fresh)), Need{}, "")
+}
+
+// TestStepUpUntilAuthenticated: refreshing does not get past a step-up, a new
+// authentication does, and a client that acts for itself is not asked.
+func TestStepUpUntilAuthenticated(t *testing.T) {
+	i := newIssuer(t)
+	g := i.guard(t, nil)
+	c := i.claims()
+	c.AuthTime = i.in(-time.Minute)
+	r := bearer(i.token(t, c))
+	expect(t, g, r, Need{}, "")
+	i.rule(feed.KindSubject, c.Subject, feed.StepUp)
+	settled(t, g, i)
+	expect(t, g, r, Need{}, ReasonStepUp)
+	c.Rev = i.log.Applied() + 100
+	expect(t, g, bearer(i.token(t, c)), Need{}, ReasonStepUp)
+	c.AuthTime = i.in(2 * time.Second)
+	expect(t, g, bearer(i.token(t, c)), Need{}, "")
+	own := i.claims()
+	own.ClientID = own.Subject
+	expect(t, g, bearer(i.token(t, own)), Need{}, "")
 }
 
 // A rule on an actor names its issuer too: others may use the same name.

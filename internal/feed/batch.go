@@ -75,6 +75,10 @@ func (r Rule) append(dst []byte) []byte {
 		dst = append(dst, `,"effect":`...)
 		dst = appendString(dst, string(r.Effect))
 	}
+	if r.timed() {
+		dst = append(dst, `,"before":`...)
+		dst = strconv.AppendInt(dst, r.Before.Unix(), 10)
+	}
 	dst = append(dst, `,"until":`...)
 	dst = strconv.AppendInt(dst, r.Until.Unix(), 10)
 	return append(dst, '}')
@@ -113,6 +117,9 @@ func (b *Batch) check() error {
 		r := &b.Rules[i]
 		if r.Position == 0 || r.Kind == "" || r.Until.Unix() <= 0 || r.Until.Unix() > farthest {
 			return fmt.Errorf("feed: rule %d of batch %d lacks position, kind or end", i, b.Position)
+		}
+		if r.timed() && (r.Before.Unix() <= 0 || r.Before.Unix() > farthest) {
+			return fmt.Errorf("feed: rule %d of batch %d lacks the time it is about", i, b.Position)
 		}
 	}
 	return nil
@@ -161,7 +168,7 @@ func Decode(payload []byte) (Batch, error) {
 
 func (s *scanner) rules() []Rule {
 	required := []string{"position", "kind", "value", "until"}
-	optional := []string{"effect"}
+	optional := []string{"effect", "before"}
 	// A rule takes some 90 bytes on the wire and as many in memory.
 	rules := make([]Rule, 0, (len(s.data)-s.at)/90)
 	for range s.array() {
@@ -178,6 +185,8 @@ func (s *scanner) rules() []Rule {
 				r.Until = time.Unix(int64(s.most(farthest)), 0).UTC()
 			case "effect":
 				r.Effect = s.effect()
+			case "before":
+				r.Before = time.Unix(int64(s.most(farthest)), 0).UTC()
 			}
 		}
 		rules = append(rules, r)

@@ -25,17 +25,50 @@ type Kind string
 // The kinds of rules. A reader keeps rules of kinds it does not know: it will never ask for
 // their values.
 const (
-	KindToken   Kind = "jti"
-	KindGrant   Kind = "grant"
-	KindSession Kind = "session"
-	KindSubject Kind = "subject"
-	KindClient  Kind = "client"
+	KindToken        Kind = "jti"
+	KindGrant        Kind = "grant"
+	KindSession      Kind = "session"
+	KindSubject      Kind = "subject"
+	KindClient       Kind = "client"
+	KindPair         Kind = "subject+client" // a subject's tokens at one client; the value is made by Pair
+	KindActor        Kind = "actor"          // who acts for another (RFC 8693 §4.1)
+	KindProofKey     Kind = "jkt"            // a DPoP key, by its thumbprint (RFC 9449 §6.1)
+	KindCert         Kind = "x5t#S256"       // a client certificate, by its thumbprint (RFC 8705 §3.1)
+	KindSigningKey   Kind = "kid"            // a key of the issuer's
+	KindResource     Kind = "resource"       // an audience
+	KindEverything   Kind = "everything"     // all tokens of the issuer; the value is Any
+	KindIssuedBefore Kind = "issued-before"  // those whose iat is earlier than Rule.Before; the value is Any
 )
 
+// Any is the value of a rule that is about no single value.
+const Any = "*"
+
+// Pair is the value of a rule on a subject at one client. Neither name has a control
+// character in it, so no two pairs read alike.
+func Pair(subject, client string) string { return subject + "\n" + client }
+
 // public reports whether rules of this kind are in the public snapshot: their values are
-// random, so a rule names nobody to those who do not hold the token.
+// random or nobody's, so a rule names nobody to those who do not hold the token.
 func (k Kind) public() bool {
-	return k == KindToken || k == KindGrant || k == KindSession
+	switch k {
+	case KindToken, KindGrant, KindSession, KindSigningKey, KindEverything, KindIssuedBefore:
+		return true
+	}
+	return false
+}
+
+// broad reports whether rules of this kind are about every token.
+func (k Kind) broad() bool { return k == KindEverything || k == KindIssuedBefore }
+
+// lasting reports whether a rule of this kind has no cut-off: it hits what is issued later
+// as well, because whoever stole a signing key would choose his rev, and whoever holds a
+// stolen client's key goes on asking.
+func (k Kind) lasting() bool {
+	switch k {
+	case KindToken, KindProofKey, KindCert, KindSigningKey:
+		return true
+	}
+	return false
 }
 
 // Effect says what becomes of the tokens a rule hits.
@@ -103,15 +136,34 @@ type Rule struct {
 	Kind     Kind
 	Value    Value
 	Effect   Effect
+	Before   time.Time // whole seconds; of a step-up: auth_time must not be earlier; of issued-before: iat
 	Until    time.Time // whole seconds; no token it hits is alive after this
 }
 
-// Hits reports whether the rule applies to a token that carries its value and was decided on
-// at position rev. Order, not clocks, decides: what was issued after the rule is good again.
-// A rule on a single token has no cut-off.
-func (r Rule) Hits(rev uint64) bool {
-	return r.Kind == KindToken || rev < r.Position
+// Token is what of a token the hit of a rule depends on besides its values.
+type Token struct {
+	Rev      uint64
+	IssuedAt int64 // seconds of the epoch
+	AuthTime int64 // seconds of the epoch; far in the past when no one authenticated
+	Self     bool  // a client acts for itself: there is nobody to authenticate again
 }
+
+// Hits reports whether the rule applies to a token that carries its value. Order, not
+// clocks, decides what is ended: what was decided on after the rule is good again, unless
+// its kind has no cut-off. A step-up holds until somebody has authenticated since
+// (RFC 9470 §3), however new the token is: a refreshed one keeps its auth_time.
+func (r Rule) Hits(t Token) bool {
+	switch {
+	case r.Effect == StepUp:
+		return !t.Self && t.AuthTime < r.Before.Unix()
+	case r.Kind == KindIssuedBefore:
+		return t.IssuedAt < r.Before.Unix()
+	}
+	return r.Kind.lasting() || t.Rev < r.Position
+}
+
+// timed reports whether the rule is about a time.
+func (r Rule) timed() bool { return r.Effect == StepUp || r.Kind == KindIssuedBefore }
 
 // Plain is a Rule before its value is hashed, as the authorization server knows it.
 type Plain struct {
@@ -119,24 +171,31 @@ type Plain struct {
 	Kind     Kind
 	Value    string
 	Effect   Effect
+	Before   time.Time // see Rule
 	Until    time.Time
 }
 
-// hash is the rule as it is published under key. An end is rounded up to the second; a rule
-// without one stays for good.
-func (p Plain) hash(key []byte, issuer string) Rule {
-	until := p.Until.Add(time.Second - 1).Truncate(time.Second)
+// Rule is the rule as it is published under key. Its times are rounded up to the second,
+// as those in tokens are rounded down; a rule without an end stays for good.
+func (p Plain) Rule(key []byte, issuer string) Rule {
+	until := ceil(p.Until)
 	if last := time.Unix(farthest, 0); p.Until.IsZero() || until.After(last) {
 		until = last
 	}
-	return Rule{
+	r := Rule{
 		Position: p.Position,
 		Kind:     p.Kind,
 		Value:    Hash(key, p.Kind, issuer, p.Value),
 		Effect:   p.Effect,
 		Until:    until.UTC(),
 	}
+	if r.timed() {
+		r.Before = ceil(p.Before).UTC()
+	}
+	return r
 }
+
+func ceil(t time.Time) time.Time { return t.Add(time.Second - 1).Truncate(time.Second) }
 
 // Batch is the payload of one signed message: the rules after Prev up to Position. With
 // Snapshot it is the whole state at Position and Prev is zero. With Prev equal to Position it

@@ -79,7 +79,7 @@ func plain(position uint64, kind Kind, value string) Plain {
 
 // holds reports whether the view refuses a token decided on at rev that carries value.
 func holds(v View, kind Kind, value string, rev uint64) bool {
-	_, hit := v.Set.Hit(Hash(v.Key, kind, testIssuer, value), rev)
+	_, hit := v.Set.Hit(Hash(v.Key, kind, testIssuer, value), Token{Rev: rev})
 	return hit
 }
 
@@ -113,12 +113,61 @@ func TestRuleHits(t *testing.T) {
 		{KindToken, 5, 4, true},
 		{KindToken, 5, 5, true},
 		{KindToken, 5, 1 << 63, true},
+		{KindPair, 5, 4, true},
+		{KindPair, 5, 5, false},
+		{KindActor, 5, 5, false},
+		{KindResource, 5, 5, false},
+		{KindEverything, 5, 4, true},
+		{KindEverything, 5, 5, false}, // a fresh sign-in after it
+		{KindProofKey, 5, 1 << 63, true},
+		{KindCert, 5, 1 << 63, true},
+		{KindSigningKey, 5, 1 << 63, true}, // who stole it would choose his rev
 	}
 	for _, tt := range tests {
 		r := Rule{Kind: tt.kind, Position: tt.position}
-		if got := r.Hits(tt.rev); got != tt.want {
+		if got := r.Hits(Token{Rev: tt.rev}); got != tt.want {
 			t.Errorf("%s at %d hits rev %d = %t, want %t", tt.kind, tt.position, tt.rev, got, tt.want)
 		}
+	}
+}
+
+// TestTimedRules: a step-up holds for all that was authenticated for before it, however new
+// the token is, and for no client that acts for itself; issued-before compares iat alone.
+func TestTimedRules(t *testing.T) {
+	at := time.Unix(1000, 0)
+	step := Rule{Kind: KindSubject, Position: 5, Effect: StepUp, Before: at}
+	before := Rule{Kind: KindIssuedBefore, Position: 5, Effect: End, Before: at}
+	never := time.Time{}.Unix()
+	tests := []struct {
+		name  string
+		rule  Rule
+		token Token
+		want  bool
+	}{
+		{"authenticated earlier", step, Token{Rev: 4, AuthTime: 999}, true},
+		{"refreshed since, authenticated earlier", step, Token{Rev: 9, AuthTime: 999}, true},
+		{"authenticated since", step, Token{Rev: 4, AuthTime: 1000}, false},
+		{"nobody knows when", step, Token{Rev: 9, AuthTime: never}, true},
+		{"a client itself", step, Token{Rev: 4, AuthTime: never, Self: true}, false},
+		{"issued earlier", before, Token{Rev: 9, IssuedAt: 999}, true},
+		{"issued then", before, Token{Rev: 0, IssuedAt: 1000}, false},
+		{"a client itself, issued earlier", before, Token{IssuedAt: 999, Self: true}, true},
+	}
+	for _, tt := range tests {
+		if got := tt.rule.Hits(tt.token); got != tt.want {
+			t.Errorf("%s: hits = %t, want %t", tt.name, got, tt.want)
+		}
+	}
+	half := Plain{Kind: KindSubject, Effect: StepUp, Before: at.Add(time.Millisecond), Until: at}
+	if got := half.Rule(testKey, testIssuer).Before; got.Unix() != 1001 {
+		t.Errorf("before = %d, want 1001: auth_time of the same second is earlier", got.Unix())
+	}
+}
+
+// TestPair: no two pairs read alike.
+func TestPair(t *testing.T) {
+	if Pair("a b", "c") == Pair("a", "b c") {
+		t.Error("two pairs read alike")
 	}
 }
 
@@ -135,7 +184,7 @@ func sample(n int) Batch {
 		}
 		r.Value = Hash(testKey, r.Kind, testIssuer, string(rune(i)))
 		if i%2 == 1 {
-			r.Effect = StepUp
+			r.Effect, r.Before = StepUp, time.Unix(1790000000, 0).UTC()
 		}
 		b.Rules = append(b.Rules, r)
 	}
@@ -173,7 +222,7 @@ func TestBatchOnTheWire(t *testing.T) {
 	want := `{"iss":"http://127.0.0.1:8400","epoch":"e1","prev":0,"position":5,"asof":1790000000123456,` +
 		`"snapshot":true,"key":"AQID","keys_changed":true,"rules":[` +
 		`{"position":4,"kind":"jti","value":"` + b.Rules[0].Value.String() + `","until":1790000300},` +
-		`{"position":5,"kind":"grant","value":"` + b.Rules[1].Value.String() + `","effect":"step-up","until":1790000301}]}`
+		`{"position":5,"kind":"grant","value":"` + b.Rules[1].Value.String() + `","effect":"step-up","before":1790000000,"until":1790000301}]}`
 	if string(got) != want {
 		t.Errorf("batch = %s\nwant    %s", got, want)
 	}
@@ -246,6 +295,8 @@ func TestDecodeIsStrict(t *testing.T) {
 		"value with line breaks": change(`AAAAAAAAAAAAAAAAAAAAAA`, `\nAAAAAAAAAAAAAAAAAAAA\n`),
 		"value in other letters": change(`AAAAAAAAAAAAAAAAAAAAAA`, `AAAAAAAAAAAAAAAAAAAA+/`),
 		"effect a number":        change(`"until":5`, `"until":5,"effect":1`),
+		"step-up since when":     change(`"until":5`, `"until":5,"effect":"step-up"`),
+		"before a text":          change(`"until":5`, `"until":5,"effect":"step-up","before":"5"`),
 		"heartbeat with rules":   change(`"prev":0`, `"prev":9`),
 		"snapshot without key":   change(`"prev":0`, `"prev":0,"snapshot":true`),
 		"snapshot with prev":     change(`"prev":0`, `"prev":1,"snapshot":true,"key":"AQID"`),

@@ -114,11 +114,11 @@ func (l *Log) Append(rules []Plain, head uint64, keysChanged bool) {
 		if p.Position <= l.head {
 			continue
 		}
-		r := p.hash(l.cfg.Key, l.cfg.Issuer)
+		r := p.Rule(l.cfg.Key, l.cfg.Issuer)
 		l.rules.Add(r)
 		b.Rules = append(b.Rules, r)
 		if l.cfg.Public && p.Kind.public() {
-			l.exposed.Add(p.hash(publicKey(l.cfg.Key), l.cfg.Issuer))
+			l.exposed.Add(p.Rule(publicKey(l.cfg.Key), l.cfg.Issuer))
 		}
 	}
 	l.head = head

@@ -293,11 +293,11 @@ func TestUnsignedBatchMakesReadersTakeASnapshot(t *testing.T) {
 func TestRuleWithoutEndStays(t *testing.T) {
 	p := plain(1, KindToken, "a")
 	p.Until = time.Time{}
-	if got := p.hash(testKey, testIssuer).Until; got.Unix() != farthest {
+	if got := p.Rule(testKey, testIssuer).Until; got.Unix() != farthest {
 		t.Errorf("end = %s, want the farthest there is", got)
 	}
 	p.Until = time.Unix(100, 1)
-	if got := p.hash(testKey, testIssuer).Until; got.Unix() != 101 {
+	if got := p.Rule(testKey, testIssuer).Until; got.Unix() != 101 {
 		t.Errorf("end = %d, want 101: rounded up", got.Unix())
 	}
 }

@@ -222,7 +222,7 @@ func (r *Reader) restore(v View, b Batch) error {
 	news := !same || b.Position > v.Position
 	if !same {
 		v = View{Set: new(Set), Key: b.Key, Epoch: b.Epoch, Ready: true}
-		v.Set.rebuild(time.Time{}, len(b.Rules))
+		v.Set.reserve(len(b.Rules))
 	}
 	for _, rule := range b.Rules {
 		v.Set.Add(rule)

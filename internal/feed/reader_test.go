@@ -53,7 +53,7 @@ var testAsOf = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 func state(epoch string, position uint64, asOf time.Time, rules ...uint64) Batch {
 	b := Batch{Issuer: testIssuer, Epoch: epoch, Position: position, AsOf: asOf, Snapshot: true, Key: testKey}
 	for _, p := range rules {
-		b.Rules = append(b.Rules, plain(p, KindGrant, fmt.Sprintf("g%d", p)).hash(testKey, testIssuer))
+		b.Rules = append(b.Rules, plain(p, KindGrant, fmt.Sprintf("g%d", p)).Rule(testKey, testIssuer))
 	}
 	return b
 }
@@ -85,7 +85,7 @@ func TestNewReaderChecksItsConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := r.View()
-	if _, hit := v.Set.Hit(Value{}, 0); hit || v.Ready {
+	if _, hit := v.Set.Hit(Value{}, Token{}); hit || v.Ready {
 		t.Errorf("new reader's view = %+v, want an empty one that is not ready", v)
 	}
 }
