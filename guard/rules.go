@@ -120,10 +120,7 @@ func (e *engine) hit(t *entry, v *feed.View) (worst feed.Rule, hit bool) {
 // facts is what of the token a rule looks at besides the values it names.
 func (t *entry) facts() feed.Token {
 	c := t.claims
-	return feed.Token{
-		Rev: c.Rev, IssuedAt: c.IssuedAt.Unix(), AuthTime: c.AuthTime.Unix(),
-		Self: c.AuthTime.IsZero() && c.Subject == c.ClientID,
-	}
+	return feed.TokenOf(c.Rev, c.IssuedAt, c.AuthTime, c.Subject == c.ClientID)
 }
 
 // values is what the rules there are now can name the token by.

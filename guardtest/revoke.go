@@ -128,21 +128,17 @@ func (i *Issuer) tell() {
 
 // ended reports whether a rule hits c.
 func ended(rules []feed.Plain, c *token.Claims) bool {
+	facts := feed.TokenOf(c.Rev, c.IssuedAt, c.AuthTime, c.Subject == c.ClientID)
 	return slices.ContainsFunc(rules, func(r feed.Plain) bool {
-		var carried bool
-		switch r.Kind {
-		case feed.KindToken:
-			carried = c.ID == r.Value || slices.Contains(c.Via, r.Value)
-		case feed.KindGrant:
-			carried = c.GrantID == r.Value || slices.Contains(c.Via, r.Value)
-		case feed.KindSession:
-			carried = c.SessionID == r.Value
-		case feed.KindSubject:
-			carried = c.Subject == r.Value
-		case feed.KindClient:
-			carried = c.ClientID == r.Value
+		if !r.Hits(facts) {
+			return false
 		}
-		return carried && feed.Rule{Kind: r.Kind, Position: r.Position}.Hits(c.Rev)
+		for n := range c.Names() {
+			if feed.Kind(n.Kind) == r.Kind && n.Value == r.Value {
+				return true
+			}
+		}
+		return false
 	})
 }
 

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/writ-auth/writ/internal/admin"
 	"github.com/writ-auth/writ/internal/feed"
 	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/token"
 )
 
 const stateGood = "good"
@@ -35,7 +37,8 @@ func (v *verdict) ended(ctx context.Context, p *place) error {
 }
 
 func (v *verdict) askServer(ctx context.Context, a *api) error {
-	for n := range v.read.claims.Names() {
+	facts := v.facts()
+	for _, n := range v.names() {
 		var answer struct {
 			Items []admin.Rule `json:"items"`
 		}
@@ -44,14 +47,32 @@ func (v *verdict) askServer(ctx context.Context, a *api) error {
 			return err
 		}
 		for _, r := range answer.Items {
-			rule := feed.Rule{Position: r.Position, Kind: feed.Kind(n.Kind)}
-			if rule.Hits(v.read.claims.Rev) && v.now.Before(r.Until) {
+			rule := feed.Plain{Position: r.Position, Kind: feed.Kind(n.Kind), Effect: feed.Effect(r.Effect), Before: r.Before}
+			if rule.Hits(facts) && v.now.Before(r.Until) {
 				v.say("ended", fmt.Sprintf("%s %s was ended %s (%s)", r.Kind, visible(r.Value), ago(r.At, v.now), visible(r.Reason)))
 				return nil
 			}
 		}
 	}
 	return nil
+}
+
+// names is everything that a rule can be about and still hit the token.
+func (v *verdict) names() []token.Name {
+	c := v.read.claims
+	all := slices.Collect(c.Names())
+	for kind, value := range map[feed.Kind]string{
+		feed.KindSigningKey: v.read.message.Header.KeyID, feed.KindEverything: feed.Any, feed.KindIssuedBefore: feed.Any,
+	} {
+		all = append(all, token.Name{Kind: string(kind), Issuer: c.Issuer, Value: value})
+	}
+	return all
+}
+
+// facts is what a rule looks at besides.
+func (v *verdict) facts() feed.Token {
+	c := v.read.claims
+	return feed.TokenOf(c.Rev, c.IssuedAt, c.AuthTime, c.Subject == c.ClientID)
 }
 
 // askSnapshot looks into the public snapshot, which knows tokens, grants and
@@ -61,10 +82,11 @@ func (v *verdict) askSnapshot(ctx context.Context, issuer string) error {
 	if err != nil {
 		return err
 	}
-	for n := range v.read.claims.Names() {
+	facts := v.facts()
+	for _, n := range v.names() {
 		hash := feed.Hash(b.Key, feed.Kind(n.Kind), n.Issuer, n.Value)
 		for _, r := range b.Rules {
-			if r.Kind == feed.Kind(n.Kind) && r.Value == hash && r.Hits(v.read.claims.Rev) {
+			if r.Kind == feed.Kind(n.Kind) && r.Value == hash && r.Hits(facts) {
 				v.say("ended", fmt.Sprintf("%s %s was ended", n.Kind, visible(n.Value)))
 				return nil
 			}

@@ -19,31 +19,53 @@ import (
 
 func revokeCommand(d door) *cobra.Command {
 	v := &verb{door: d}
-	kinds := []string{"jti", "grant", "session", "subject", "client"}
 	cmd := &cobra.Command{
-		Use: "revoke jti|grant|session|subject|client VALUE", Short: "End tokens, everywhere and at once",
-		Long: `Ends every token that carries the value: one token by its jti, all of a grant, a
-browser session, a person or client as subject, or a client. Says which guards
-confirmed that they refuse it now.`,
-		Example: "  writ revoke jti $(writ token show --claim jti $TOKEN)\n  writ revoke client robot --reason \"key lost\"",
+		Use: "revoke KIND VALUE", Short: "End tokens, everywhere and at once",
+		Long: `Ends every token that carries the value, and says what that hit and which guards
+confirmed that they refuse it now. With --dry-run it says what it would hit and
+does nothing.
+
+  jti ID                  one token, and what was made from it
+  grant ID                what a person allowed a client
+  session ID              a browser's sign-in
+  subject NAME            a person by user name, or a client that acts for itself
+  client ID               everything a client holds
+  subject+client NAME ID  a person's tokens at one client
+  actor ID                tokens in which a client acts for somebody else
+  jkt THUMBPRINT          tokens bound to a DPoP key
+  x5t#S256 THUMBPRINT     tokens bound to a certificate
+  kid ID                  tokens that a retired key signed (else: writ key compromise)
+  resource URI            tokens for an API
+  everything              all tokens and grants; everybody signs in again
+  issued-before TIME      tokens issued before a time, e.g. 2026-11-27T06:00:00Z, or 10m ago`,
+		Example: "  writ revoke jti $(writ token show --claim jti $TOKEN)\n  writ revoke client robot --reason \"key lost\"\n" +
+			"  writ revoke subject alice --step-up\n  writ revoke everything --dry-run",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 || !slices.Contains(kinds, args[0]) {
-				return fmt.Errorf("give a kind (%s) and a value", strings.Join(kinds, ", "))
+			if len(args) == 0 || !slices.Contains(admin.Kinds(), args[0]) {
+				return fmt.Errorf("give one of these kinds: %s", strings.Join(admin.Kinds(), ", "))
+			}
+			if want := operands(args[0]); len(args) != 1+len(want) {
+				return fmt.Errorf("give %s", strings.Join(append([]string{args[0]}, want...), " "))
 			}
 			return nil
 		},
-		ValidArgs: kinds,
+		ValidArgs: admin.Kinds(),
 	}
 	d.add(cmd)
 	v.out.add(cmd)
 	reason := cmd.Flags().String("reason", "", "a word for the audit trail")
+	dry := cmd.Flags().Bool("dry-run", false, "say what it would hit, and do nothing")
+	stepUp := cmd.Flags().Bool("step-up", false, "end nothing: refuse until somebody authenticates again")
 	cmd.RunE = v.run(func(ctx context.Context, a *api, cmd *cobra.Command, args []string) error {
-		value, err := meant(ctx, a, args[0], args[1])
+		in, err := meant(ctx, a, args, time.Now())
 		if err != nil {
 			return err
 		}
+		in.Reason, in.DryRun = *reason, *dry
+		if *stepUp {
+			in.Effect = "step-up"
+		}
 		var ended admin.Ended
-		in := admin.Revocation{Kind: args[0], Value: value, Reason: *reason}
 		if err := a.call(ctx, http.MethodPost, "revocations", in, &ended); err != nil {
 			return err
 		}
@@ -52,44 +74,118 @@ confirmed that they refuse it now.`,
 	return cmd
 }
 
-// meant finds what a person means by a value. A rule on a name that nobody has
-// would end nothing and look as if it had, in the moment in which it matters most.
-func meant(ctx context.Context, a *api, kind, value string) (string, error) {
+// operands is what a kind is followed by.
+func operands(kind string) []string {
 	switch kind {
+	case "everything":
+		return nil
+	case "subject+client":
+		return []string{"NAME", "CLIENT"}
+	case "issued-before":
+		return []string{"TIME"}
+	}
+	return []string{"VALUE"}
+}
+
+// meant finds what a person means by a kind and its operands. A rule on a name that
+// nobody has would end nothing and look as if it had, in the moment in which it
+// matters most.
+func meant(ctx context.Context, a *api, args []string, now time.Time) (in admin.Revocation, err error) {
+	in.Kind = args[0]
+	if len(args) > 1 {
+		in.Value = args[1]
+	}
+	switch in.Kind {
 	case "jti":
 		const length = 24
-		if len(value) != length {
-			return "", usage(fmt.Errorf("%q is not a jti, which has %d characters: see it with \"writ token show\"", value, length))
+		if len(in.Value) != length {
+			return in, usage(fmt.Errorf("%q is not a jti, which has %d characters: see it with \"writ token show\"", in.Value, length))
 		}
-	case "subject": // people are known by their user names; a client acting for itself by its id
-		u, err := findUser(ctx, a, value)
-		if err == nil {
-			return u.ID, nil
+	case "subject":
+		in.Value, err = subject(ctx, a, in.Value)
+	case "subject+client":
+		in.ClientID = args[2]
+		if in.Value, err = subject(ctx, a, in.Value); err == nil {
+			err = isClient(ctx, a, in.ClientID)
 		}
-		var none nobody
-		if !errors.As(err, &none) {
-			return "", err
-		}
-		if err := a.call(ctx, http.MethodGet, "clients/"+url.PathEscape(value), nil, &admin.Client{}); err != nil {
-			return "", fmt.Errorf("nothing was ended: no person or client is called %q: %w", value, err)
-		}
-	case "client":
-		if err := a.call(ctx, http.MethodGet, "clients/"+url.PathEscape(value), nil, &admin.Client{}); err != nil {
-			return "", fmt.Errorf("nothing was ended: %w", err)
-		}
+	case "client", "actor":
+		err = isClient(ctx, a, in.Value)
+	case "issued-before":
+		in.Value = ""
+		in.Before, err = when(args[1], now)
 	}
-	return value, nil
+	return in, err
+}
+
+// subject finds a person by user name, or a client that acts for itself by its id.
+func subject(ctx context.Context, a *api, name string) (string, error) {
+	u, err := findUser(ctx, a, name)
+	if err == nil {
+		return u.ID, nil
+	}
+	var none nobody
+	if !errors.As(err, &none) {
+		return "", err
+	}
+	if err := a.call(ctx, http.MethodGet, "clients/"+url.PathEscape(name), nil, &admin.Client{}); err != nil {
+		return "", fmt.Errorf("nothing was ended: no person or client is called %q: %w", name, err)
+	}
+	return name, nil
+}
+
+func isClient(ctx context.Context, a *api, id string) error {
+	if err := a.call(ctx, http.MethodGet, "clients/"+url.PathEscape(id), nil, &admin.Client{}); err != nil {
+		return fmt.Errorf("nothing was ended: %w", err)
+	}
+	return nil
+}
+
+// when reads a time, or how long ago it was.
+func when(text string, now time.Time) (time.Time, error) {
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago).UTC().Truncate(time.Second), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, usage(fmt.Errorf("%q is neither a time such as %s nor how long ago, such as 10m", text, now.UTC().Format(time.RFC3339)))
+	}
+	return t, nil
 }
 
 func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) error {
-	fmt.Fprintf(w, "Ended: %s %s, at position %d of the feed.\n", r.Kind, visible(r.Value), e.Position)
+	what := r.Kind
+	for _, word := range []string{r.Value, r.ClientID} {
+		if word != "" {
+			what += " " + visible(word)
+		}
+	}
+	if !r.Before.IsZero() {
+		what += " " + moment(r.Before)
+	}
+	did, would := "Ended", "would end"
+	if r.Effect == "step-up" {
+		did, would = "Asked for a new authentication", "would ask for a new authentication"
+	}
+	if e.DryRun {
+		fmt.Fprintf(w, "Nothing was done. It %s: %s.\n", would, what)
+	} else {
+		fmt.Fprintf(w, "%s: %s, at position %d of the feed.\n", did, what, e.Position)
+	}
+	hitText(w, e.Hit, e.DryRun, now)
+	if e.DryRun {
+		return nil
+	}
 	silent := 0
 	for _, g := range e.Unreached {
 		if !g.Connected {
 			silent++
 		}
 	}
-	fmt.Fprintf(w, "%d of %d connected guards confirmed.\n", e.Confirmed, e.Confirmed+len(e.Unreached)-silent)
+	after := ""
+	if e.Confirmed > 0 {
+		after = fmt.Sprintf(", the last after %.1f ms", e.After)
+	}
+	fmt.Fprintf(w, "%d of %d connected guards confirmed%s.\n", e.Confirmed, e.Confirmed+len(e.Unreached)-silent, after)
 	for _, g := range e.Unreached {
 		word := "not yet"
 		if !g.Connected {
@@ -98,6 +194,34 @@ func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) er
 		fmt.Fprintf(w, "  %s: %s %s, which last reported %s\n", word, visible(g.ClientID), visible(g.Instance), ago(g.Seen, now))
 	}
 	return nil
+}
+
+// hitText says how much is hit, with samples before it is done.
+func hitText(w io.Writer, h admin.Hit, samples bool, now time.Time) {
+	fmt.Fprintf(w, "It is about %s, %s, %s and %s.\n", count(h.Sessions, "session"), count(h.Grants, "grant"),
+		count(h.Clients, "client"), count(h.Resources, "resource"))
+	if !samples {
+		return
+	}
+	for _, s := range h.Samples.Sessions {
+		fmt.Fprintf(w, "  session %s of %s, from %s, signed in %s\n", s.ID, visible(s.Subject), s.Address, ago(s.Since, now))
+	}
+	for _, g := range h.Samples.Grants {
+		fmt.Fprintf(w, "  grant %s of %s to %s, given %s\n", g.ID, visible(g.Subject), visible(g.ClientID), ago(g.Since, now))
+	}
+	for _, c := range h.Samples.Clients {
+		fmt.Fprintf(w, "  client %s\n", visible(c))
+	}
+	for _, uri := range h.Samples.Resources {
+		fmt.Fprintf(w, "  resource %s\n", visible(uri))
+	}
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func guardCommand(d door) *cobra.Command {

@@ -32,10 +32,13 @@ import (
 type Config struct {
 	Issuer string // required
 	DB     *store.DB
-	Keys   *mint.Mint       // nil where the sealing key is not at hand: then nothing about keys
-	Now    func() time.Time // nil: time.Now
-	Rand   io.Reader        // nil: crypto/rand
-	Logger *slog.Logger     // nil: slog.Default
+	Keys   *mint.Mint // nil where the sealing key is not at hand: then nothing about keys
+	// AuthLife is how long after an authentication tokens may still be issued that
+	// rest on it: the longest life of a session and of a grant; 0: 180 days.
+	AuthLife time.Duration
+	Now      func() time.Time // nil: time.Now
+	Rand     io.Reader        // nil: crypto/rand
+	Logger   *slog.Logger     // nil: slog.Default
 }
 
 // Admin acts on one issuer. It is safe for concurrent use.
@@ -45,6 +48,9 @@ type Admin struct{ cfg Config }
 func New(cfg Config) (*Admin, error) {
 	if cfg.Issuer == "" || cfg.DB == nil {
 		return nil, errors.New("admin: Issuer and DB are required")
+	}
+	if cfg.AuthLife == 0 {
+		cfg.AuthLife = 180 * 24 * time.Hour
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -165,16 +171,10 @@ func (c act) audit(tx *store.Tx, detail map[string]any) error {
 
 // end ends what the change takes away, in the same transaction.
 func (c act) end(tx *store.Tx, kind, value, reason string) error {
-	o := revoke.Order{
-		Value: value, Reason: reason, By: c.by.Actor, Address: c.by.Address,
+	return revoke.Write(tx, revoke.Order{
+		Kind: revoke.Kind(kind), Value: value, Reason: reason, By: c.by.Actor, Address: c.by.Address,
 		Now: c.now, Until: c.now.Add(mint.LongestLife + 2*mint.Skew),
-	}
-	for _, k := range revoke.Kinds() {
-		if string(k) == kind {
-			o.Kind = k
-		}
-	}
-	return revoke.End(tx, o)
+	})
 }
 
 // random returns n random bytes in base64url behind a prefix.

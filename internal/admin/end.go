@@ -6,73 +6,189 @@ import (
 	"strings"
 	"time"
 
-	"github.com/writ-auth/writ/internal/client"
+	"github.com/writ-auth/writ/internal/mint"
 	"github.com/writ-auth/writ/internal/revoke"
 	"github.com/writ-auth/writ/internal/store"
 )
 
-// Revocation says what to end.
+// Revocation says what to end, or for which tokens somebody has to authenticate again.
 type Revocation struct {
-	Kind   string `json:"kind"` // jti, grant, session, subject or client
-	Value  string `json:"value"`
-	Reason string `json:"reason"`
+	Kind     string    `json:"kind"`                // as Kinds lists them
+	Value    string    `json:"value,omitempty"`     // none for everything and issued-before
+	ClientID string    `json:"client_id,omitempty"` // of subject+client: at which client
+	Effect   string    `json:"effect,omitempty"`    // end, which is what "" means, or step-up
+	Before   time.Time `json:"before,omitzero"`     // of issued-before: tokens with an earlier iat
+	Reason   string    `json:"reason,omitempty"`
+	DryRun   bool      `json:"dry_run,omitempty"` // say what it would hit, and do nothing
+}
+
+// Kinds lists what can be ended.
+func Kinds() []string {
+	var kinds []string
+	for _, k := range revoke.Kinds() {
+		kinds = append(kinds, string(k))
+	}
+	return kinds
 }
 
 // Ended says what became of a revocation.
 type Ended struct {
-	Position  uint64  `json:"position"`  // of the rule in the feed
-	Confirmed int     `json:"confirmed"` // connected guards that said they obey it
-	Unreached []Guard `json:"unreached"` // guards that did not say so in time
+	Hit
+	DryRun    bool    `json:"dry_run"`
+	Position  uint64  `json:"position"`           // of the rule in the feed; 0 after a dry run
+	Confirmed int     `json:"confirmed"`          // guards that said they obey it
+	After     float64 `json:"confirmed_after_ms"` // milliseconds until the last of them did
+	Unreached []Guard `json:"unreached"`          // guards that did not say so in time
 }
 
-// Guard is one connection of a guard and what it last said it holds.
-type Guard struct {
-	ClientID  string    `json:"client_id"`
-	Instance  string    `json:"instance"`
-	Connected bool      `json:"connected"` // it reported within the last minute
-	Current   bool      `json:"current"`   // it holds every rule there is
-	Position  uint64    `json:"position"`
-	Epoch     string    `json:"epoch"`
-	KeyIDs    []string  `json:"kids"`
-	Seen      time.Time `json:"seen"`
-}
-
-const (
-	connected = time.Minute           // a guard reports at least every 30 s
-	forgotten = time.Hour             // one that was silent for so long is gone, not unreached
-	promise   = time.Second           // within which guards obey
-	lookAgain = 50 * time.Millisecond // while waiting for their word
-	maxReason = 200                   // characters
-)
+const maxReason = 200 // characters
 
 // End ends every token that r names, and waits up to a second for the guards
-// that are connected to say that they obey.
+// that are connected to say that they obey. A dry run says what would be hit.
 func (a *Admin) End(ctx context.Context, by By, r Revocation) (*Ended, error) {
-	kinds := make([]string, 0, 5)
-	for _, k := range revoke.Kinds() {
-		kinds = append(kinds, string(k))
-	}
-	switch {
-	case !slices.Contains(kinds, r.Kind):
-		return nil, wrong("kind", "must be one of %s", strings.Join(kinds, ", "))
-	case r.Value == "" || len(r.Value) > maxURI:
-		return nil, wrong("value", "must be there, and at most %d bytes", maxURI)
-	}
-	if err := plain("value", r.Value, maxURI); err != nil {
-		return nil, err
-	}
-	if r.Reason == "" {
-		r.Reason = "ended by an operator"
-	}
-	if err := plain("reason", r.Reason, maxReason); err != nil {
-		return nil, err
-	}
 	act := a.act(by, "", r.Value)
-	err := a.cfg.DB.Update(ctx, func(tx *store.Tx) error { return act.end(tx, r.Kind, r.Value, r.Reason) })
+	o, err := a.order(act, r)
 	if err != nil {
 		return nil, err
 	}
-	return a.confirm(ctx, r)
+	out := &Ended{DryRun: r.DryRun, Unreached: []Guard{}}
+	err = a.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		reach, err := revoke.Measure(tx, o)
+		if err == nil {
+			out.Hit = viewReach(reach)
+		}
+		if err == nil && o.Kind == revoke.SigningKey {
+			err = endable(tx, o.Value)
+		}
+		return err
+	})
+	if err != nil || r.DryRun {
+		return out, err
+	}
+	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) error {
+		if o.Kind == revoke.SigningKey {
+			if err := act.withdraw(tx, o.Value); err != nil {
+				return err
+			}
+		}
+		return revoke.Write(tx, o)
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = a.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		rules, err := tx.Rules(string(o.Kind), o.Value)
+		if err == nil && len(rules) > 0 {
+			out.Position = rules[0].Position
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	heard := a.await(ctx, out.Position)
+	out.Confirmed, out.Unreached, out.After = heard.confirmed, heard.unreached, milliseconds(heard.after)
+	return out, nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Round(100*time.Microsecond)) / 1e6 }
+
+// order checks what was asked for and turns it into an order.
+func (a *Admin) order(act act, r Revocation) (revoke.Order, error) {
+	o := revoke.Order{
+		Kind: revoke.Kind(r.Kind), Value: r.Value, Effect: revoke.Effect(r.Effect), Before: r.Before, Reason: r.Reason,
+		By: act.by.Actor, Address: act.by.Address, Now: act.now, Until: act.now.Add(mint.LongestLife + 2*mint.Skew),
+	}
+	broad := o.Kind == revoke.Everything || o.Kind == revoke.IssuedBefore
+	switch {
+	case !slices.Contains(Kinds(), r.Kind):
+		return o, wrong("kind", "must be one of %s", strings.Join(Kinds(), ", "))
+	case r.Effect != "" && o.Effect != revoke.End && o.Effect != revoke.StepUp:
+		return o, wrong("effect", "must be %s or %s", revoke.End, revoke.StepUp)
+	case o.Effect == revoke.StepUp && (o.Kind == revoke.SigningKey || o.Kind == revoke.IssuedBefore):
+		return o, wrong("effect", "must be %s for %s", revoke.End, r.Kind)
+	case broad && r.Value != "" && r.Value != revoke.Any:
+		return o, wrong("value", "is not for %s", r.Kind)
+	case !broad && (r.Value == "" || len(r.Value) > maxURI):
+		return o, wrong("value", "must be there, and at most %d bytes", maxURI)
+	case (o.Kind == revoke.Pair) != (r.ClientID != ""):
+		return o, wrong("client_id", "must be there for %s and for nothing else", revoke.Pair)
+	case (o.Kind == revoke.IssuedBefore) != !r.Before.IsZero():
+		return o, wrong("before", "must be there for %s and for nothing else", revoke.IssuedBefore)
+	case r.Before.After(act.now):
+		return o, wrong("before", "must not lie ahead: tokens would be issued that are ended already")
+	}
+	for field, text := range map[string]string{"value": r.Value, "client_id": r.ClientID} {
+		if err := plain(field, text, maxURI); err != nil {
+			return o, err
+		}
+	}
+	if err := plain("reason", r.Reason, maxReason); err != nil {
+		return o, err
+	}
+	if broad {
+		o.Value = revoke.Any
+	}
+	if o.Kind == revoke.Pair {
+		o.Value = revoke.PairOf(r.Value, r.ClientID)
+	}
+	if o.Effect == revoke.StepUp {
+		// Tokens that rest on an old authentication are issued as long as a grant lives.
+		o.Until = o.Until.Add(a.cfg.AuthLife)
+	}
+	if o.Reason == "" {
+		o.Reason = "by an operator"
+	}
+	return o, nil
+}
+
+// Hit is how much of what the store knows a revocation is about, with samples.
+// Tokens are not counted: nothing is written for them.
+type Hit struct {
+	Sessions  int     `json:"sessions"`
+	Grants    int     `json:"grants"`
+	Clients   int     `json:"clients"`
+	Resources int     `json:"resources"`
+	Samples   Samples `json:"samples"`
+}
+
+// Samples are some of what is hit.
+type Samples struct {
+	Sessions  []SampleSession `json:"sessions"`
+	Grants    []SampleGrant   `json:"grants"`
+	Clients   []string        `json:"clients"`
+	Resources []string        `json:"resources"`
+}
+
+// SampleSession is a browser that is signed in.
+type SampleSession struct {
+	ID      string    `json:"sid"`
+	Subject string    `json:"sub"`
+	Address string    `json:"address"`
+	Since   time.Time `json:"since"`
+}
+
+// SampleGrant is what a person allowed a client.
+type SampleGrant struct {
+	ID       string    `json:"grant_id"`
+	Subject  string    `json:"sub"`
+	ClientID string    `json:"client_id"`
+	Since    time.Time `json:"since"`
+}
+
+func viewReach(r *revoke.Reach) Hit {
+	first := func(all []string) []string { return append([]string{}, all[:min(len(all), revoke.Samples)]...) }
+	h := Hit{
+		Sessions: r.SessionCount, Grants: r.GrantCount, Clients: len(r.Clients), Resources: len(r.Resources),
+		Samples: Samples{[]SampleSession{}, []SampleGrant{}, first(r.Clients), first(r.Resources)},
+	}
+	for _, s := range r.Sessions {
+		h.Samples.Sessions = append(h.Samples.Sessions, SampleSession{s.ID, s.UserID, s.Address, s.Created})
+	}
+	for _, g := range r.Grants {
+		h.Samples.Grants = append(h.Samples.Grants, SampleGrant{g.ID, g.UserID, g.ClientID, g.Created})
+	}
+	return h
 }
 
 // Rule is a revocation that stands.
@@ -83,7 +199,8 @@ type Rule struct {
 	Effect   string    `json:"effect"`
 	Reason   string    `json:"reason"`
 	At       time.Time `json:"at"`
-	Until    time.Time `json:"until"` // no token it hits is alive then
+	Before   time.Time `json:"before,omitzero"` // of a step-up and of issued-before: the time it is about
+	Until    time.Time `json:"until"`           // no token it hits is alive then
 }
 
 // Rules lists the revocations of exactly this value, newest first.
@@ -96,131 +213,9 @@ func (a *Admin) Rules(ctx context.Context, kind, value string) ([]Rule, error) {
 		rules = []Rule{}
 		entries, err := tx.Rules(kind, value)
 		for _, e := range entries {
-			rules = append(rules, Rule{e.Position, e.Kind, e.Value, e.Effect, e.Reason, e.At, e.Until})
+			rules = append(rules, Rule{e.Position, e.Kind, e.Value, e.Effect, e.Reason, e.At, e.Before, e.Until})
 		}
 		return err
 	})
 	return rules, err
-}
-
-// confirm waits for the guards. The rule stands whatever comes of it.
-func (a *Admin) confirm(ctx context.Context, r Revocation) (*Ended, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), promise)
-	defer cancel()
-	tick := time.NewTicker(lookAgain)
-	defer tick.Stop()
-	out := &Ended{Unreached: []Guard{}}
-	for {
-		position, guards, err := a.reach(ctx, r)
-		if err != nil && out.Position == 0 {
-			return nil, err
-		}
-		if err != nil {
-			return out, nil
-		}
-		out.Position, out.Confirmed, out.Unreached = position, 0, []Guard{}
-		waiting := false
-		for _, g := range guards {
-			if g.Current {
-				out.Confirmed++
-				continue
-			}
-			out.Unreached = append(out.Unreached, g)
-			waiting = waiting || g.Connected
-		}
-		if !waiting {
-			return out, nil
-		}
-		select {
-		case <-ctx.Done():
-			return out, nil
-		case <-tick.C:
-		}
-	}
-}
-
-// reach reads where the newest rule about r stands and which guards hold it.
-func (a *Admin) reach(ctx context.Context, r Revocation) (uint64, []Guard, error) {
-	now := a.cfg.Now()
-	var position uint64
-	var guards []Guard
-	err := a.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		rules, err := tx.Rules(r.Kind, r.Value)
-		if err != nil {
-			return err
-		}
-		if len(rules) > 0 {
-			position = rules[0].Position
-		}
-		guards, err = viewGuards(tx, now, position)
-		return err
-	})
-	return position, guards, err
-}
-
-// Guards lists the guards seen in the last hour.
-func (a *Admin) Guards(ctx context.Context) ([]Guard, error) {
-	now := a.cfg.Now()
-	var guards []Guard
-	err := a.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if guards, err = viewGuards(tx, now, 0); err != nil {
-			return err
-		}
-		behind := ^uint64(0)
-		for _, g := range guards {
-			if g.Current { // of this epoch
-				behind = min(behind, g.Position)
-			}
-		}
-		newest, err := newsAfter(tx, behind)
-		for i := range guards {
-			guards[i].Current = guards[i].Current && guards[i].Position >= newest
-		}
-		return err
-	})
-	return guards, err
-}
-
-// newsAfter is the position of the last entry after a position that guards
-// report about: they are silent over changes of configuration.
-func newsAfter(tx *store.Tx, position uint64) (uint64, error) {
-	const many = 1000
-	if position > 1<<62 {
-		return 0, nil // nobody is behind
-	}
-	entries, err := tx.Feed(position, many)
-	if err != nil || len(entries) == 0 {
-		return 0, err
-	}
-	if len(entries) == many {
-		return entries[many-1].Position, nil
-	}
-	var newest uint64
-	for _, e := range entries {
-		if e.Kind != client.KindConfig {
-			newest = e.Position
-		}
-	}
-	return newest, nil
-}
-
-// viewGuards lists guards; those at position of this epoch or beyond are current.
-func viewGuards(tx *store.Tx, now time.Time, position uint64) ([]Guard, error) {
-	states, err := tx.GuardStates(now.Add(-forgotten))
-	if err != nil {
-		return nil, err
-	}
-	epoch, err := tx.Meta(store.MetaEpoch)
-	if err != nil {
-		return nil, err
-	}
-	guards := make([]Guard, 0, len(states))
-	for _, s := range states {
-		guards = append(guards, Guard{
-			ClientID: s.ClientID, Instance: s.Instance, Connected: now.Sub(s.Seen) <= connected,
-			Current: s.Epoch == epoch && s.Position >= position, Position: s.Position, Epoch: s.Epoch,
-			KeyIDs: list(s.KeyIDs), Seen: s.Seen,
-		})
-	}
-	return guards, nil
 }

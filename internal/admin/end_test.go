@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,19 +46,51 @@ func (b *bench) follow(ctx context.Context, id string) error {
 
 func TestEndRules(t *testing.T) {
 	b := newBench(t)
-	for field, r := range map[string]Revocation{
-		"kind":   {Kind: "key", Value: "x"},
-		"value":  {Kind: "jti"},
-		"reason": {Kind: "jti", Value: "x", Reason: "because\nof"},
+	ahead := b.now.Add(time.Hour)
+	for name, bad := range map[string]struct {
+		field string
+		r     Revocation
+	}{
+		"unknown kind":             {"kind", Revocation{Kind: "key", Value: "x"}},
+		"no value":                 {"value", Revocation{Kind: "jti"}},
+		"reason of two lines":      {"reason", Revocation{Kind: "jti", Value: "x", Reason: "because\nof"}},
+		"value of two lines":       {"value", Revocation{Kind: "subject+client", Value: "x\ny", ClientID: "z"}},
+		"unknown effect":           {"effect", Revocation{Kind: "jti", Value: "x", Effect: "melt"}},
+		"pair without a client":    {"client_id", Revocation{Kind: "subject+client", Value: "x"}},
+		"client of another kind":   {"client_id", Revocation{Kind: "subject", Value: "x", ClientID: "y"}},
+		"everything of something":  {"value", Revocation{Kind: "everything", Value: "x"}},
+		"issued before no time":    {"before", Revocation{Kind: "issued-before"}},
+		"issued before the future": {"before", Revocation{Kind: "issued-before", Before: ahead}},
+		"a time for another kind":  {"before", Revocation{Kind: "jti", Value: "x", Before: b.now}},
+		"step-up for a key":        {"effect", Revocation{Kind: "kid", Value: "x", Effect: "step-up"}},
 	} {
-		_, err := b.End(t.Context(), tester, r)
-		wantField(t, err, field)
+		t.Run(name, func(t *testing.T) {
+			_, err := b.End(t.Context(), tester, bad.r)
+			wantField(t, err, bad.field)
+		})
 	}
 	if got := b.feed(t); got != nil {
 		t.Errorf("feed = %q, want nothing", got)
 	}
-	for _, kind := range []string{"jti", "grant", "session", "subject", "client"} {
-		ended, err := b.End(t.Context(), tester, Revocation{Kind: kind, Value: "x", Reason: "test"})
+	var want []string
+	for _, kind := range Kinds() {
+		r := Revocation{Kind: kind, Value: "x", Reason: "test"}
+		line := kind + " x"
+		switch kind {
+		case "subject+client":
+			r.ClientID, line = "y", "subject+client x\ny"
+		case "everything":
+			r.Value, line = "", "everything *"
+		case "issued-before":
+			r.Value, r.Before, line = "", b.now, "issued-before *"
+		}
+		want = append(want, line)
+		dry := r
+		dry.DryRun = true
+		if ended, err := b.End(t.Context(), tester, dry); err != nil || ended.Position != 0 || !ended.DryRun {
+			t.Fatalf("dry run of %s = %+v, %v, want no position", kind, ended, err)
+		}
+		ended, err := b.End(t.Context(), tester, r)
 		if err != nil {
 			t.Fatalf("end %s: %v", kind, err)
 		}
@@ -64,12 +98,63 @@ func TestEndRules(t *testing.T) {
 			t.Errorf("end %s: no position", kind)
 		}
 	}
-	want := []string{"jti x", "grant x", "session x", "subject x", "client x"}
-	got := b.feed(t)
-	for i, w := range want {
-		if got[i] != w {
-			t.Errorf("feed entry %d = %q, want %q", i, got[i], w)
+	if got := b.feed(t); !slices.Equal(got, want) {
+		t.Errorf("feed = %q, want %q: nothing from the dry runs", got, want)
+	}
+}
+
+// TestStepUpIsRemembered as long as tokens may rest on an old authentication.
+func TestStepUpIsRemembered(t *testing.T) {
+	b := newBench(t)
+	for effect, want := range map[string]time.Duration{"end": 0, "step-up": 180 * 24 * time.Hour} {
+		if _, err := b.End(t.Context(), tester, Revocation{Kind: "subject", Value: effect, Effect: effect}); err != nil {
+			t.Fatal(err)
 		}
+		rules, err := b.Rules(t.Context(), "subject", effect)
+		if err != nil || len(rules) != 1 {
+			t.Fatalf("rules = %v, %v, want one", rules, err)
+		}
+		r := rules[0]
+		if got := r.Until.Sub(b.now); got < want || got > want+25*time.Hour || r.Effect != effect {
+			t.Errorf("%s lasts %v as %s, want a day more than %v", effect, got, r.Effect, want)
+		}
+		if effect == "step-up" && r.Before.IsZero() {
+			t.Error("a step-up without the time it is about")
+		}
+	}
+}
+
+// TestKeyInUseIsNotEnded: what it signs next would be dead too.
+func TestKeyInUseIsNotEnded(t *testing.T) {
+	b := newBench(t)
+	err := b.db.Update(t.Context(), func(tx *store.Tx) error {
+		old := &store.Key{ID: "old", Use: "sign", Algorithm: "ES256", Created: b.now, Active: b.now, Retired: b.now}
+		return errors.Join(tx.PutKey(&store.Key{ID: "new", Use: "sign", Algorithm: "ES256", Created: b.now, Active: b.now}), tx.PutKey(old))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dry := range []bool{true, false} {
+		_, err = b.End(t.Context(), tester, Revocation{Kind: "kid", Value: "new", DryRun: dry})
+		wantField(t, err, "value")
+	}
+	if _, err := b.End(t.Context(), tester, Revocation{Kind: "kid", Value: "old"}); err != nil {
+		t.Fatal(err)
+	}
+	err = b.db.View(t.Context(), func(tx *store.Tx) error {
+		keys, err := tx.Keys()
+		for _, k := range keys {
+			if ended := !k.Ended.IsZero(); ended != (k.ID == "old") {
+				t.Errorf("key %s ended = %t", k.ID, ended)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := b.feed(t), []string{"key old", "kid old"}; !slices.Equal(got, want) {
+		t.Errorf("feed = %q, want %q", got, want)
 	}
 }
 

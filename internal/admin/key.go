@@ -42,3 +42,40 @@ func (a *Admin) RotateKey(ctx context.Context, by By, alg string) (string, error
 	})
 	return id, err
 }
+
+// endable refuses to end a key that signs: what it signs next would be dead too.
+func endable(tx *store.Tx, id string) error {
+	keys, err := tx.Keys()
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if k.ID == id && k.Retired.IsZero() {
+			return wrong("value", "is a key in use: compromise it, and the next one takes its place (writ key compromise)")
+		}
+	}
+	return nil
+}
+
+// withdraw takes an ended key out of the published set. One that is not here, or not
+// any more, can be ended all the same: only the rule counts.
+func (c act) withdraw(tx *store.Tx, id string) error {
+	if err := endable(tx, id); err != nil {
+		return err
+	}
+	keys, err := tx.Keys()
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if k.ID != id || !k.Ended.IsZero() {
+			continue
+		}
+		k.Ended = c.now
+		if err := tx.PutKey(k); err != nil {
+			return err
+		}
+		return tx.Append(store.Entry{Kind: "key", Value: id, Reason: "key.end", At: c.now})
+	}
+	return nil
+}

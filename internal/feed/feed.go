@@ -148,6 +148,12 @@ type Token struct {
 	Self     bool  // a client acts for itself: there is nobody to authenticate again
 }
 
+// TokenOf puts together what of a token a rule looks at. self says that its subject is its
+// client.
+func TokenOf(rev uint64, issuedAt, authTime time.Time, self bool) Token {
+	return Token{Rev: rev, IssuedAt: issuedAt.Unix(), AuthTime: authTime.Unix(), Self: self && authTime.IsZero()}
+}
+
 // Hits reports whether the rule applies to a token that carries its value. Order, not
 // clocks, decides what is ended: what was decided on after the rule is good again, unless
 // its kind has no cut-off. A step-up holds until somebody has authenticated since
@@ -173,6 +179,15 @@ type Plain struct {
 	Effect   Effect
 	Before   time.Time // see Rule
 	Until    time.Time
+}
+
+// Hits is Rule.Hits.
+func (p Plain) Hits(t Token) bool {
+	r := Rule{Position: p.Position, Kind: p.Kind, Effect: p.Effect}
+	if r.timed() {
+		r.Before = ceil(p.Before)
+	}
+	return r.Hits(t)
 }
 
 // Rule is the rule as it is published under key. Its times are rounded up to the second,

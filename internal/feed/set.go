@@ -35,7 +35,7 @@ type Set struct {
 	steps half                   // rules that ask for a step-up
 	broad atomic.Pointer[[]Rule] // those about every token: four at most; replaced, never changed
 
-	kinds atomic.Uint32          // a bit for each kind that was ever added
+	kinds atomic.Uint32 // a bit for each kind that was ever added
 }
 
 // half is one table of a Set with its count.

@@ -35,7 +35,7 @@ func (w *world) order(kind revoke.Kind, value string) revoke.Order {
 
 func (w *world) end(t *testing.T, kind revoke.Kind, value string) {
 	t.Helper()
-	w.update(t, func(tx *store.Tx) error { return revoke.End(tx, w.order(kind, value)) })
+	w.update(t, func(tx *store.Tx) error { return revoke.Write(tx, w.order(kind, value)) })
 }
 
 // rules counts the rules on a value.

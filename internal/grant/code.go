@@ -200,7 +200,7 @@ func (a *Authority) endGrant(tx *store.Tx, q asked, id, reason string) error {
 	if err != nil {
 		return err
 	}
-	return revoke.End(tx, revoke.Order{
+	return revoke.Write(tx, revoke.Order{
 		Kind: revoke.Grant, Value: id, Reason: reason, By: "system", Address: q.address,
 		Now: q.now, Until: RuleUntil(q.now),
 	})

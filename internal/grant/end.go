@@ -47,7 +47,7 @@ func (a *Authority) Revoke(ctx context.Context, creds client.Credentials, secret
 		if err != nil || len(rules) > 0 {
 			return err // over already: it takes no second rule
 		}
-		return revoke.End(tx, order)
+		return revoke.Write(tx, order)
 	})
 }
 
@@ -83,7 +83,7 @@ func (a *Authority) revokeRefresh(ctx context.Context, c *store.Client, secret s
 			return err
 		}
 		order.Kind, order.Value = revoke.Grant, r.GrantID
-		return revoke.End(tx, order)
+		return revoke.Write(tx, order)
 	})
 	if err == nil {
 		err = refused

@@ -135,18 +135,21 @@ func (a *Authority) ended(tx *store.Tx, c *token.Claims) (bool, error) {
 			return true, nil
 		}
 	}
+	names := []store.Named{
+		{Kind: string(revoke.Everything), Value: revoke.Any}, {Kind: string(revoke.IssuedBefore), Value: revoke.Any},
+	}
 	for name := range c.Names() {
-		rules, err := tx.Rules(name.Kind, name.Value)
-		if err != nil {
-			return false, err
-		}
-		for _, rule := range rules {
-			if revoke.Hits(rule, c.Rev) {
-				return true, nil
-			}
+		if name.Issuer == a.cfg.Issuer { // another's actor may bear the name of one of ours
+			names = append(names, store.Named{Kind: name.Kind, Value: name.Value})
 		}
 	}
-	return false, nil
+	rules, err := tx.RulesOn(a.cfg.Now(), names)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(rules, func(rule store.Entry) bool {
+		return revoke.Hits(rule, c.Rev, c.IssuedAt, c.AuthTime, c.Subject == c.ClientID)
+	}), nil
 }
 
 // suspect tells the log of a token that our key signed and we never issued.

@@ -169,7 +169,7 @@ func (a *Authority) EndGrant(ctx context.Context, userID, grantID, address strin
 		if !g.Ended.IsZero() {
 			return nil
 		}
-		return revoke.End(tx, revoke.Order{
+		return revoke.Write(tx, revoke.Order{
 			Kind: revoke.Grant, Value: g.ID, Reason: "ended by its owner", By: userID, Address: address,
 			Now: now, Until: RuleUntil(now),
 		})

@@ -67,7 +67,7 @@ func (l *Login) change(ctx context.Context, u *store.User, hash string, buckets 
 		if err := tx.PutUser(is); err != nil {
 			return err
 		}
-		if err := revoke.End(tx, everything); err != nil {
+		if err := revoke.Write(tx, everything); err != nil {
 			return err
 		}
 		if err := tx.PutSession(s); err != nil {

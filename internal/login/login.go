@@ -215,7 +215,7 @@ func (l *Login) End(ctx context.Context, userID, sessionID, address string) erro
 		if s.UserID != userID {
 			return store.ErrNotFound
 		}
-		return revoke.End(tx, o)
+		return revoke.Write(tx, o)
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return ErrNoSession
@@ -231,7 +231,7 @@ func (l *Login) End(ctx context.Context, userID, sessionID, address string) erro
 // on while the person is away too.
 func (l *Login) EndAll(ctx context.Context, userID, address string) error {
 	o := l.order(revoke.Subject, userID, "signed out everywhere", userID, address)
-	err := l.cfg.DB.Update(ctx, func(tx *store.Tx) error { return revoke.End(tx, o) })
+	err := l.cfg.DB.Update(ctx, func(tx *store.Tx) error { return revoke.Write(tx, o) })
 	if err != nil {
 		return fmt.Errorf("end everything: %w", err)
 	}

@@ -230,7 +230,7 @@ func TestEndedWhileTouched(t *testing.T) {
 	f := newFixture(t)
 	in := f.signIn(by("alice"))
 	f.update(func(tx *store.Tx) error {
-		return revoke.End(tx, f.order(revoke.Session, in.Session.ID, "test", "system", ""))
+		return revoke.Write(tx, f.order(revoke.Session, in.Session.ID, "test", "system", ""))
 	})
 	if _, err := f.seen(t.Context(), in.Session, f.clock()); !errors.Is(err, ErrNoSession) {
 		t.Errorf("touch an ended session: %v, want ErrNoSession", err)

@@ -265,7 +265,7 @@ func replace(tx *store.Tx, cookie string, next *store.Session, o revoke.Order) e
 		}
 	}
 	o.Value = old.ID
-	return revoke.End(tx, o)
+	return revoke.Write(tx, o)
 }
 
 // detail is the JSON of an audit line's detail.

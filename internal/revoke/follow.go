@@ -151,5 +151,5 @@ func (f *Follower) apply(entries []store.Entry) {
 }
 
 func plain(e store.Entry) feed.Plain {
-	return feed.Plain{Position: e.Position, Kind: feed.Kind(e.Kind), Value: e.Value, Effect: feed.Effect(e.Effect), Until: e.Until}
+	return feed.Plain{Position: e.Position, Kind: feed.Kind(e.Kind), Value: e.Value, Effect: feed.Effect(e.Effect), Before: e.Before, Until: e.Until}
 }

@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"slices"
+	"strconv"
+	"time"
+)
 
 // The order of the feed. Append only collects; the backend writes the entries as the last
 // thing before the commit, and takes their positions from a counter that never goes back.
@@ -9,16 +13,16 @@ import "time"
 // sees position n sees every lower one that was ever committed. Positions of transactions
 // that were rolled back are left out.
 
-const entryColumns = `kind, value, effect, reason, at, until`
+const entryColumns = `kind, value, effect, reason, at, cut, until`
 
-const insertEntry = `INSERT INTO feed (issuer, ` + entryColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+const insertEntry = `INSERT INTO feed (issuer, ` + entryColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
 
 func (tx *Tx) entryArgs(e Entry) []any {
-	return []any{tx.issuer, e.Kind, e.Value, e.Effect, e.Reason, micros(e.At), micros(e.Until)}
+	return []any{tx.issuer, e.Kind, e.Value, e.Effect, e.Reason, micros(e.At), micros(e.Before), micros(e.Until)}
 }
 
 func scanEntry(r row, e *Entry) error {
-	return r.Scan(&e.Position, &e.Kind, &e.Value, &e.Effect, &e.Reason, stamp{&e.At}, stamp{&e.Until})
+	return r.Scan(&e.Position, &e.Kind, &e.Value, &e.Effect, &e.Reason, stamp{&e.At}, stamp{&e.Before}, stamp{&e.Until})
 }
 
 // Append adds an entry to the feed when the transaction commits, after all else in it.
@@ -67,7 +71,7 @@ func (tx *Tx) Feed(after uint64, limit int) ([]Entry, error) {
 	var prev uint64
 	err := tx.query(func(r row) error {
 		var e Entry
-		err := r.Scan(&e.Prev, &e.Position, &e.Kind, &e.Value, &e.Effect, &e.Reason, stamp{&e.At}, stamp{&e.Until})
+		err := r.Scan(&e.Prev, &e.Position, &e.Kind, &e.Value, &e.Effect, &e.Reason, stamp{&e.At}, stamp{&e.Before}, stamp{&e.Until})
 		if len(all) > 0 {
 			e.Prev = prev
 		}
@@ -88,6 +92,33 @@ func (tx *Tx) Feed(after uint64, limit int) ([]Entry, error) {
 func (tx *Tx) Rules(kind, value string) ([]Entry, error) {
 	return values(list(tx, scanEntry, `SELECT position, `+entryColumns+` FROM feed
 		WHERE issuer = $1 AND kind = $2 AND value = $3 ORDER BY position DESC`, tx.issuer, kind, value))
+}
+
+// A Named value is what rules can be about.
+type Named struct{ Kind, Value string }
+
+// RulesOn lists the rules on any of these values that can still hit a token, in order,
+// without Prev.
+func (tx *Tx) RulesOn(now time.Time, names []Named) ([]Entry, error) {
+	const most = 16 // values in one statement, so that there are few texts to prepare
+	var all []Entry
+	for batch := range slices.Chunk(names, most) {
+		sql := `SELECT position, ` + entryColumns + ` FROM feed WHERE issuer = $1 AND until > $2 AND (`
+		args := []any{tx.issuer, micros(now)}
+		for i, n := range batch {
+			if i > 0 {
+				sql += ` OR `
+			}
+			sql += `kind = $` + strconv.Itoa(len(args)+1) + ` AND value = $` + strconv.Itoa(len(args)+2)
+			args = append(args, n.Kind, n.Value)
+		}
+		found, err := values(list(tx, scanEntry, sql+`) ORDER BY position`, args...))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }
 
 // LiveRules lists the rules after a position that can still hit a token, in order, without Prev.

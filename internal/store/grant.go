@@ -1,5 +1,7 @@
 package store
 
+import "time"
+
 const grantColumns = `id, user_id, client_id, session_id, scope, resources, acr, amr, key_id, auth_time,
 	created, used, expires, ended, end_reason`
 
@@ -62,6 +64,25 @@ func (tx *Tx) GrantsOfClient(clientID, after string, limit int) ([]*Grant, error
 		tx.issuer, clientID, after, limit)
 }
 
+// GrantsOfKey lists the living grants whose refresh tokens are bound to a key, by id.
+func (tx *Tx) GrantsOfKey(thumbprint, after string, limit int) ([]*Grant, error) {
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
+		WHERE issuer = $1 AND key_id = $2 AND key_id <> '' AND id > $3 AND ended = 0 ORDER BY id LIMIT $4`,
+		tx.issuer, thumbprint, after, limit)
+}
+
+// LivingGrants lists all living grants whose id is greater than after, by id.
+func (tx *Tx) LivingGrants(after string, limit int) ([]*Grant, error) {
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
+		WHERE issuer = $1 AND id > $2 AND ended = 0 ORDER BY id LIMIT $3`, tx.issuer, after, limit)
+}
+
+// EndGrants ends all living grants.
+func (tx *Tx) EndGrants(now time.Time, reason string) error {
+	return tx.put(`UPDATE grants SET ended = $2, end_reason = $3 WHERE issuer = $1 AND ended = 0`,
+		tx.issuer, micros(now), reason)
+}
+
 const codeColumns = `hash, client_id, user_id, session_id, redirect_uri, challenge, scope, resources, nonce,
 	acr, amr, key_id, auth_time, expires, used, grant_id`
 
@@ -93,6 +114,21 @@ func (tx *Tx) PutCode(c *Code) error {
 // DeleteCodesOf removes the authorization codes of a client, redeemed or not.
 func (tx *Tx) DeleteCodesOf(clientID string) error {
 	return tx.put(`DELETE FROM codes WHERE issuer = $1 AND client_id = $2`, tx.issuer, clientID)
+}
+
+// DeleteCodesAt removes the authorization codes of a person for a client.
+func (tx *Tx) DeleteCodesAt(userID, clientID string) error {
+	return tx.put(`DELETE FROM codes WHERE issuer = $1 AND user_id = $2 AND client_id = $3`, tx.issuer, userID, clientID)
+}
+
+// DeleteCodesOfKey removes the authorization codes that are bound to a key.
+func (tx *Tx) DeleteCodesOfKey(thumbprint string) error {
+	return tx.put(`DELETE FROM codes WHERE issuer = $1 AND key_id = $2`, tx.issuer, thumbprint)
+}
+
+// DeleteCodes removes all authorization codes.
+func (tx *Tx) DeleteCodes() error {
+	return tx.put(`DELETE FROM codes WHERE issuer = $1`, tx.issuer)
 }
 
 const refreshColumns = `hash, grant_id, client_id, created, expires, spent, successor_hash, successor`

@@ -5,26 +5,32 @@ import (
 	"time"
 )
 
-const keyColumns = `id, purpose, algorithm, public, sealed, created, active, retired, expires`
+const keyColumns = `id, purpose, algorithm, public, sealed, created, active, retired, expires, latest, ended`
 
 // Keys lists all keys, oldest first.
 func (tx *Tx) Keys() ([]*Key, error) {
 	return list(tx, func(r row, k *Key) error {
 		return r.Scan(&k.ID, &k.Use, &k.Algorithm, &k.Public, &k.Sealed, stamp{&k.Created},
-			stamp{&k.Active}, stamp{&k.Retired}, stamp{&k.Expires})
+			stamp{&k.Active}, stamp{&k.Retired}, stamp{&k.Expires}, stamp{&k.Latest}, stamp{&k.Ended})
 	}, `SELECT `+keyColumns+` FROM keys WHERE issuer = $1 ORDER BY created, id`, tx.issuer)
 }
 
 // PutKey inserts or replaces a key.
 func (tx *Tx) PutKey(k *Key) error {
 	return tx.put(`INSERT INTO keys (issuer, `+keyColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (issuer, id) DO UPDATE SET purpose = excluded.purpose,
 		algorithm = excluded.algorithm, public = excluded.public, sealed = excluded.sealed,
 		created = excluded.created, active = excluded.active, retired = excluded.retired,
-		expires = excluded.expires`,
+		expires = excluded.expires, latest = excluded.latest, ended = excluded.ended`,
 		tx.issuer, k.ID, k.Use, k.Algorithm, k.Public, k.Sealed, micros(k.Created),
-		micros(k.Active), micros(k.Retired), micros(k.Expires))
+		micros(k.Active), micros(k.Retired), micros(k.Expires), micros(k.Latest), micros(k.Ended))
+}
+
+// KeyUsed notes until when a key has living tokens, unless it has later ones already.
+func (tx *Tx) KeyUsed(id string, latest time.Time) error {
+	return tx.put(`UPDATE keys SET latest = $3 WHERE issuer = $1 AND id = $2 AND latest < $3`,
+		tx.issuer, id, micros(latest))
 }
 
 // DeleteKey removes a key.

@@ -134,17 +134,20 @@ type Key struct {
 	Active    time.Time // used from here on
 	Retired   time.Time // zero while in use or waiting
 	Expires   time.Time // zero until retired; removed from the key set then
+	Latest    time.Time // no token it signed lives longer; known to the minute
+	Ended     time.Time // ended before its time, with all it signed; zero else
 }
 
 // Entry is one position of the feed table: a rule, or word that something changed.
 type Entry struct {
 	Position uint64 // set by the store
 	Prev     uint64 // the position kept before it, 0: none; set by Tx.Feed
-	Kind     string // jti grant session subject client; config and key carry no rule
+	Kind     string // what a rule is about, as package feed spells it; config and key carry no rule
 	Value    string
 	Effect   string // end or step-up
 	Reason   string
 	At       time.Time
+	Before   time.Time // of a rule about a time, zero else
 	Until    time.Time // when no token it hits can be alive; zero for config and key
 }
 

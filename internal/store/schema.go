@@ -36,7 +36,7 @@ func (d dialect) render(sql string) string {
 // migrations bring a store from version i to i+1. They only ever grow at the end, and only
 // expand: the binary before must run on the schema after, because replicas are replaced
 // one by one. What is no longer used is dropped a release later.
-var migrations = []string{migration1}
+var migrations = []string{migration1, migration2}
 
 // migration1 holds times and durations in microseconds, times since 1970 UTC with 0 for
 // none, and lists as JSON arrays. Every key starts with the issuer.
@@ -164,4 +164,15 @@ CREATE TABLE invites (
 	PRIMARY KEY (issuer, hash)
 ) {tail};
 CREATE INDEX invites_expires ON invites (issuer, expires);
+`
+
+// migration2 gives rules the time they are about, finds grants by their key, and tells
+// until when a signing key has living tokens and when it was ended before its time.
+const migration2 = `
+ALTER TABLE feed ADD COLUMN cut BIGINT NOT NULL DEFAULT 0;
+
+ALTER TABLE keys ADD COLUMN latest BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE keys ADD COLUMN ended BIGINT NOT NULL DEFAULT 0;
+
+CREATE INDEX grants_key ON grants (issuer, key_id, id) WHERE key_id <> '' AND ended = 0;
 `

@@ -1,5 +1,7 @@
 package store
 
+import "time"
+
 const sessionColumns = `id, secret_hash, user_id, acr, amr, auth_time, created, seen, expires, address, user_agent`
 
 func scanSession(r row, s *Session) error {
@@ -40,6 +42,18 @@ func (tx *Tx) DeleteSession(id string) error {
 func (tx *Tx) SessionsOf(userID string) ([]*Session, error) {
 	return list(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions WHERE issuer = $1 AND user_id = $2
 		ORDER BY created DESC, id`, tx.issuer, userID)
+}
+
+// Sessions lists all browser sessions that are good at now and whose id is greater than
+// after, by id.
+func (tx *Tx) Sessions(now time.Time, after string, limit int) ([]*Session, error) {
+	return list(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions
+		WHERE issuer = $1 AND id > $2 AND expires > $3 ORDER BY id LIMIT $4`, tx.issuer, after, micros(now), limit)
+}
+
+// DeleteSessions removes all browser sessions.
+func (tx *Tx) DeleteSessions() error {
+	return tx.put(`DELETE FROM sessions WHERE issuer = $1`, tx.issuer)
 }
 
 const flowColumns = `id, browser_hash, request, consent, consent_session, created, expires`

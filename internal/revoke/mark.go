@@ -1,0 +1,159 @@
+package revoke
+
+import (
+	"errors"
+	"iter"
+	"strings"
+
+	"github.com/writ-auth/writ/internal/store"
+)
+
+// mark ends in the store what tokens of the order would be issued from again:
+// grants, sessions, and codes on their way. A code redeemed later would open a
+// grant that the rule does not hit.
+func mark(tx *store.Tx, o Order) error {
+	switch o.Kind {
+	case Grant, Pair, Client, ProofKey:
+		if err := dropCodes(tx, o); err != nil {
+			return err
+		}
+		return markGrants(tx, o)
+	case Session, Subject:
+		if err := markGrants(tx, o); err != nil {
+			return err
+		}
+		return dropSessions(tx, o)
+	case Everything:
+		return errors.Join(tx.DeleteCodes(), tx.DeleteSessions(), tx.EndGrants(o.Now, o.Reason))
+	}
+	return nil
+}
+
+func markGrants(tx *store.Tx, o Order) error {
+	for g, err := range grantsOf(tx, o) {
+		if err != nil {
+			return err
+		}
+		g.Ended, g.EndReason = o.Now, o.Reason
+		if err := tx.PutGrant(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func dropCodes(tx *store.Tx, o Order) error {
+	switch o.Kind {
+	case Client:
+		return tx.DeleteCodesOf(o.Value)
+	case ProofKey:
+		return tx.DeleteCodesOfKey(o.Value)
+	case Pair:
+		subject, client, _ := strings.Cut(o.Value, "\n")
+		return tx.DeleteCodesAt(subject, client)
+	}
+	return nil
+}
+
+// dropSessions signs browsers out; a code they were given needs their session.
+func dropSessions(tx *store.Tx, o Order) error {
+	sessions, err := sessionsOf(tx, o)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		if err := tx.DeleteSession(s.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// sessionsOf lists the sessions of a subject, or the one session.
+func sessionsOf(tx *store.Tx, o Order) ([]*store.Session, error) {
+	switch o.Kind {
+	case Subject:
+		return tx.SessionsOf(o.Value)
+	case Session:
+		s, err := tx.Session(o.Value)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, nil
+		}
+		return []*store.Session{s}, err
+	}
+	return nil, nil
+}
+
+// batch is how many grants are read at a time.
+const batch = 500
+
+// grantsOf yields the living grants that an order names. Grants with
+// offline_access carry no session: ending a session leaves them alone. The list is
+// read in the transaction that marks it, so none opened meanwhile is missed.
+func grantsOf(tx *store.Tx, o Order) iter.Seq2[*store.Grant, error] {
+	switch o.Kind {
+	case Client:
+		return paged(func(after string) ([]*store.Grant, error) { return tx.GrantsOfClient(o.Value, after, batch) })
+	case ProofKey:
+		return paged(func(after string) ([]*store.Grant, error) { return tx.GrantsOfKey(o.Value, after, batch) })
+	}
+	var all []*store.Grant
+	var err error
+	switch o.Kind {
+	case Grant:
+		g, found := tx.Grant(o.Value)
+		// A standing grant has no record, and an old one may be gone: the rule is what counts.
+		if err = found; err == nil && g.Ended.IsZero() {
+			all = append(all, g)
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+	case Session:
+		all, err = tx.GrantsOfSession(o.Value)
+	case Subject:
+		all, err = tx.GrantsOf(o.Value)
+	case Pair:
+		subject, client, _ := strings.Cut(o.Value, "\n")
+		var own []*store.Grant
+		own, err = tx.GrantsOf(subject)
+		for _, g := range own {
+			if g.ClientID == client {
+				all = append(all, g)
+			}
+		}
+	}
+	return func(yield func(*store.Grant, error) bool) {
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, g := range all {
+			if !yield(g, nil) {
+				return
+			}
+		}
+	}
+}
+
+// paged yields the grants of a list that is read by id.
+func paged(read func(after string) ([]*store.Grant, error)) iter.Seq2[*store.Grant, error] {
+	return func(yield func(*store.Grant, error) bool) {
+		for after := ""; ; {
+			page, err := read(after)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, g := range page {
+				after = g.ID
+				if !yield(g, nil) {
+					return
+				}
+			}
+			if len(page) < batch {
+				return
+			}
+		}
+	}
+}
