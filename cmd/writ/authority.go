@@ -69,6 +69,7 @@ func (a *authority) build(ctx context.Context, in setup) (err error) {
 	}); err != nil {
 		return err
 	}
+	a.keys.CheckClock(ctx)
 	epoch, err := a.epoch(ctx)
 	if err != nil {
 		return err

@@ -65,6 +65,11 @@ func (a *Authority) GrantTypes() []string {
 
 // Token answers the token endpoint: one pipeline for every grant.
 func (a *Authority) Token(ctx context.Context, r TokenRequest) (*TokenResponse, error) {
+	// 0. A replica whose clock is wrong issues nothing.
+	if err := a.cfg.Keys.Fit(); err != nil {
+		return nil, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "this server can issue nothing now: try again", Cause: err}
+	}
+
 	// 1. The position comes first: whatever is read afterwards is at least as new,
 	//    so a rule written meanwhile has a higher position and hits the token.
 	q := asked{params: r.Params, address: r.Address, rev: a.cfg.Clients.Position(), now: a.cfg.Now()}

@@ -32,6 +32,9 @@ const blankTag = "AAAAAAAAAAAA"
 // 9 random bytes and 9 bytes of HMAC(tag key; those bytes, SHA-256 of header
 // and payload with the tag's 12 characters set to A), base64url.
 func (m *Mint) Access(c *token.Claims, alg string) (string, error) {
+	if err := m.Fit(); err != nil {
+		return "", err
+	}
 	r := m.state.Load()
 	if alg == "" {
 		alg = m.cfg.Algorithms[0]
@@ -145,6 +148,9 @@ func (m *Mint) IDTokenAlgorithm() string {
 
 // IDToken signs the claims of an OpenID Connect ID token.
 func (m *Mint) IDToken(claims map[string]any) (string, error) {
+	if err := m.Fit(); err != nil {
+		return "", err
+	}
 	s := m.state.Load().signers[m.IDTokenAlgorithm()]
 	payload, err := json.Marshal(claims)
 	if err != nil {

@@ -54,6 +54,8 @@ type Mint struct {
 	state atomic.Pointer[ring]
 	mac   []byte // set by Open, never changed
 
+	wrongClock atomic.Bool
+
 	loading sync.Mutex // held by Reload
 }
 
@@ -120,14 +122,17 @@ func Open(ctx context.Context, cfg Config) (*Mint, error) {
 	return m, nil
 }
 
-// Run rotates keys by schedule until ctx ends.
+// Run rotates keys by schedule, and looks after the clock, until ctx ends.
 func (m *Mint) Run(ctx context.Context) error {
-	tick := time.NewTicker(time.Minute)
+	tick, look := time.NewTicker(time.Minute), time.NewTicker(clockEvery)
 	defer tick.Stop()
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-look.C:
+			m.CheckClock(ctx)
 		case <-tick.C:
 			err := m.Rotate(ctx)
 			if err == nil {
@@ -140,9 +145,12 @@ func (m *Mint) Run(ctx context.Context) error {
 	}
 }
 
-// Ready reports whether a signing key is there for every algorithm.
+// Ready reports whether a signing key is there for every algorithm, and the clock right.
 func (m *Mint) Ready() bool {
 	r := m.state.Load()
+	if m.Fit() != nil {
+		return false
+	}
 	for _, alg := range m.cfg.Algorithms {
 		if r == nil || r.signers[alg] == nil {
 			return false

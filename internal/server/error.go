@@ -46,6 +46,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if known.Code == oauth.InvalidClient { // RFC 9110 §15.5.2: a 401 names a way to authenticate
 			w.Header().Set("WWW-Authenticate", oauth.Challenge("Basic", oauth.ChallengeRealm, s.cfg.Issuer))
 		}
+		if known.Code == oauth.TemporarilyUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
 		writeError(w, status(known.Code), known.Code, known.Description, "")
 	case errors.Is(err, store.ErrUnavailable):
 		s.cfg.Logger.Error("store is unavailable", "request_id", RequestID(r), "path", r.URL.Path, "error", err)

@@ -93,7 +93,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !s.cfg.Keys.Ready() {
-		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "no signing key is ready"})
+		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "no signing key is ready, or the clock is wrong"})
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})

@@ -27,6 +27,8 @@ type backend interface {
 	update(ctx context.Context, attempt int, tx *Tx, fn func(*Tx) error) error
 	// run follows and tells other replicas until ctx ends; news is called when they wrote.
 	run(ctx context.Context, news func()) error
+	// clock asks the database for the time; a database without a clock of its own says now().
+	clock(ctx context.Context, now func() time.Time) (time.Time, error)
 	// tell lets other replicas know, soon and at best, that the feed has grown.
 	tell()
 	close() error
@@ -128,6 +130,24 @@ func (d *DB) Ping(ctx context.Context) error {
 	return d.View(ctx, func(tx *Tx) error {
 		return tx.query(func(row) error { return nil }, "SELECT 1")
 	})
+}
+
+// Offset is how far this replica's clock is ahead of the database's, which all replicas
+// share, at least: what the answer took on its way is in this replica's favour. An embedded
+// database has the clock of the machine.
+func (d *DB) Offset(ctx context.Context, now func() time.Time) (time.Duration, error) {
+	before := now()
+	theirs, err := d.back.clock(ctx, now)
+	if err != nil {
+		return 0, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	switch after := now(); {
+	case theirs.Before(before):
+		return before.Sub(theirs), nil
+	case theirs.After(after):
+		return after.Sub(theirs), nil
+	}
+	return 0, nil
 }
 
 // Changed receives a value when the feed may have grown: at once for commits of this DB,

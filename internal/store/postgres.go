@@ -250,6 +250,18 @@ func (p *postgres) update(ctx context.Context, attempt int, tx *Tx, fn func(*Tx)
 	return p.settle(c, xid, err)
 }
 
+func (p *postgres) clock(ctx context.Context, _ func() time.Time) (t time.Time, err error) {
+	c, err := p.pool.get(ctx)
+	if err != nil {
+		return t, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	defer cancel()
+	err = c.conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&t)
+	p.back(c, err == nil)
+	return t, err
+}
+
 func (p *postgres) close() error {
 	if !p.running.Load() {
 		select {

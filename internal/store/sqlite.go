@@ -162,6 +162,8 @@ func (s *sqlite) cut() {
 	}
 }
 
+func (s *sqlite) clock(_ context.Context, now func() time.Time) (time.Time, error) { return now(), nil }
+
 func (s *sqlite) tell() {}
 
 func (s *sqlite) close() error {
