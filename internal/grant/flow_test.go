@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/url"
 	"sync"
 	"testing"
@@ -63,13 +64,22 @@ func eachDatabase(t *testing.T, f func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T, db *store.DB) *world {
 	t.Helper()
-	w := &world{db: db, clock: &clock{at: time.Now().Truncate(time.Microsecond)}} // as exact as the store
+	w := newReplica(t, db, &clock{at: time.Now().Truncate(time.Microsecond)}, nil) // as exact as the store
+	w.update(t, seed)
+	return w
+}
+
+// newReplica is an authority over a database that others may use too; random is what
+// signing asks for, last of all.
+func newReplica(t *testing.T, db *store.DB, c *clock, random io.Reader) *world {
+	t.Helper()
+	w := &world{db: db, clock: c}
 	seal, err := mint.NewSealer(make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys, err := mint.Open(t.Context(), mint.Config{
-		Issuer: issuer, DB: db, Seal: seal, Algorithms: []string{jose.ES256}, Now: w.clock.now,
+		Issuer: issuer, DB: db, Seal: seal, Algorithms: []string{jose.ES256}, Now: w.clock.now, Rand: random,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +95,6 @@ func newWorld(t *testing.T, db *store.DB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.update(t, seed)
 	return w
 }
 
