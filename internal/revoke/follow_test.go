@@ -1,7 +1,10 @@
 package revoke
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +74,57 @@ func TestFollowerAfterGap(t *testing.T) {
 			t.Errorf("forgot all %d times, want once", forgot)
 		}
 	})
+}
+
+// TestReplicas: a rule written at one replica reaches the feeds of the others, by
+// LISTEN/NOTIFY long before they would poll, and by polling where notifications are lost.
+func TestReplicas(t *testing.T) {
+	database := storetest.Postgres(t)
+	for name, row := range map[string]struct {
+		listens bool
+		poll    time.Duration
+		within  time.Duration
+	}{
+		"notified": {true, time.Hour, 5 * time.Second},
+		"polling":  {false, 50 * time.Millisecond, 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			writer, other := storetest.Open(t, database, issuer), storetest.Open(t, database, issuer)
+			ctx, stop := context.WithCancel(t.Context())
+			var loops sync.WaitGroup
+			defer loops.Wait()
+			defer stop()
+			loops.Go(func() { _ = writer.Run(ctx) }) // sends the notifications
+			if row.listens {
+				loops.Go(func() { _ = other.Run(ctx) })
+				<-other.Changed() // it listens
+			}
+			log, err := feed.NewLog(feed.LogConfig{
+				Issuer: issuer, Epoch: "e", Key: make([]byte, 32), Sign: func([]byte) (string, error) { return "x", nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := &Follower{DB: other, Log: log, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Poll: row.poll}
+			if err := f.Load(ctx); err != nil {
+				t.Fatal(err)
+			}
+			loops.Go(func() { _ = f.Run(ctx) })
+			for n := range 20 {
+				before, now := log.Applied(), time.Now()
+				o := Order{Kind: Grant, Value: fmt.Sprint(name, n), Now: now, Until: now.Add(time.Hour)}
+				if err := writer.Update(ctx, func(tx *store.Tx) error { return Write(tx, o) }); err != nil {
+					t.Fatal(err)
+				}
+				for log.Applied() == before {
+					if time.Since(now) > row.within {
+						t.Fatalf("rule %d did not arrive within %v", n, row.within)
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
 }
 
 func until(kind string, now time.Time) time.Time {
