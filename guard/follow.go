@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -139,6 +140,9 @@ func (e *engine) reports(ctx context.Context) {
 			continue
 		}
 		err := e.tell(ctx)
+		if errors.Is(err, errCredential) {
+			err = e.tell(ctx) // with another: the key that signed this one may just have been ended
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -159,6 +163,8 @@ func (e *engine) reports(ctx context.Context) {
 		}
 	}
 }
+
+var errCredential = errors.New("the issuer does not take the credential")
 
 // report is the body of POST <issuer>/feed/state.
 type report struct {
@@ -202,6 +208,7 @@ func (e *engine) tell(ctx context.Context) error {
 	_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // so that the connection is used again
 	if res.StatusCode == http.StatusUnauthorized {
 		e.cfg.Refused(credential)
+		return fmt.Errorf("%s: %w", url, errCredential)
 	}
 	if res.StatusCode/100 != 2 {
 		return fmt.Errorf("%s answered %s", url, res.Status)

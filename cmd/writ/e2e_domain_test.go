@@ -208,13 +208,9 @@ func newService(t *testing.T, d *domain, id, audience string, next *service) *se
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := guard.New(t.Context(), guard.Config{
+	g, err := guard.New(t.Context(), client.Follow(guard.Config{
 		Issuer: d.issuer, Audience: audience, Logger: slog.New(slog.DiscardHandler),
-		Credential: func(ctx context.Context) (string, error) {
-			token, _, err := client.Token(ctx, relay.Target{Resource: d.issuer + "/feed", Scopes: []string{"feed:read"}})
-			return token, err
-		},
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

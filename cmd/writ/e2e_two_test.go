@@ -143,6 +143,12 @@ func TestTwoProcesses(t *testing.T) {
 // signIn is alice's token for the orders API, got through the app.
 func (d *domain) signIn(t *testing.T) string {
 	t.Helper()
+	return d.tokens(t).Access
+}
+
+// tokens is what alice's sign-in gives the app.
+func (d *domain) tokens(t *testing.T) tokens {
+	t.Helper()
 	v := verifier()
 	alice := d.person(t, "alice")
 	to, r := alice.visit(t, alice.authorize(url.Values{
@@ -155,7 +161,7 @@ func (d *domain) signIn(t *testing.T) string {
 	return d.grant(t, post("/token", "", url.Values{
 		"grant_type": {oauth.GrantCode}, "client_id": {"app"}, "code": {to.Query().Get("code")},
 		"redirect_uri": {spaBack}, "code_verifier": {v},
-	})).Access
+	}))
 }
 
 // checkReload gives the gateway another file, then a broken one.

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/writ-auth/writ/internal/admin"
 	"github.com/writ-auth/writ/internal/mint"
 )
 
@@ -19,7 +22,7 @@ func keyCommand(d door) *cobra.Command {
 		Use: "list", Short: "List the keys that sign tokens and the feed", Args: cobra.NoArgs,
 		RunE: v.run(func(ctx context.Context, a *api, cmd *cobra.Command, _ []string) error {
 			var answer struct {
-				Items []mint.KeyState `json:"items"`
+				Items []admin.Key `json:"items"`
 			}
 			if err := a.call(ctx, http.MethodGet, "keys", nil, &answer); err != nil {
 				return err
@@ -43,22 +46,69 @@ func keyCommand(d door) *cobra.Command {
 			return err
 		})
 	})
-	return v.noun("key", "Manage keys: list, rotate, seal", list, rotate, sealCommand())
+	return v.noun("key", "Manage keys: list, rotate, compromise, seal", list, rotate, compromiseCommand(v), sealCommand())
 }
 
-func keyTable(w io.Writer, keys []mint.KeyState, now time.Time) error {
+func compromiseCommand(v *verb) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "compromise KID", Short: "End a key that leaked, and all it signed; the next one signs at once", Args: one("KID"),
+		Long: `Ends a key that leaked: nothing more is signed with it, the next key takes its
+place, and every token it signed is refused, within a second at connected guards.
+Clients with a refresh token get new tokens by themselves. On the server's host
+"writ admin key compromise" does the same when no token is good any more.`,
+	}
+	cmd.RunE = v.run(func(ctx context.Context, a *api, cmd *cobra.Command, args []string) error {
+		var done admin.Compromised
+		if err := a.call(ctx, http.MethodPost, "keys/"+url.PathEscape(args[0])+"/compromise", struct{}{}, &done); err != nil {
+			return err
+		}
+		return v.out.print(cmd.OutOrStdout(), done, func(w io.Writer) error { return compromisedText(w, done, time.Now()) })
+	})
+	return cmd
+}
+
+func compromisedText(w io.Writer, c admin.Compromised, now time.Time) error {
+	fmt.Fprintf(w, "Key %s is ended, with all it signed. Key %s signs now.\n\n", c.KeyID, c.Next)
+	var lines [][]string
+	for _, s := range c.Steps {
+		lines = append(lines, []string{s.Name, fmt.Sprintf("%.1f ms", s.Took)})
+	}
+	if err := rows(w, []string{"STEP", "TOOK"}, lines); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	return confirmedText(w, c.Confirmed, "", c.Unreached, now)
+}
+
+func keyTable(w io.Writer, keys []admin.Key, now time.Time) error {
 	var lines [][]string
 	for _, k := range keys {
-		since := "made " + ago(k.Created, now)
+		since, alive, late := "made "+ago(k.Created, now), "none", "-"
 		switch k.State {
 		case "signing":
 			since = "signs since " + span(now.Sub(k.Active))
 		case "retired":
 			since = "leaves " + ago(k.Expires, now)
+		case "ended":
+			since = "ended " + ago(k.Ended, now)
 		}
-		lines = append(lines, []string{k.ID, k.Algorithm, k.Use, k.State, since})
+		if k.Latest.After(now) && k.State != "ended" {
+			alive = "until " + moment(k.Latest)
+		}
+		if k.Use == "sign" && k.State != "ended" {
+			late = strconv.Itoa(len(k.Late))
+		}
+		lines = append(lines, []string{k.ID, k.Algorithm, k.Use, k.State, since, alive, late})
 	}
-	return rows(w, []string{"KID", "ALGORITHM", "USE", "STATE", "WHEN"}, lines)
+	if err := rows(w, []string{"KID", "ALGORITHM", "USE", "STATE", "WHEN", "TOKENS ALIVE", "GUARDS LATE"}, lines); err != nil {
+		return err
+	}
+	for _, k := range keys {
+		for _, g := range k.Late {
+			fmt.Fprintf(w, "%s is not held by %s.\n", k.ID, visible(g))
+		}
+	}
+	return nil
 }
 
 func sealCommand() *cobra.Command {

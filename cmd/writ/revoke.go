@@ -175,18 +175,23 @@ func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) er
 	if e.DryRun {
 		return nil
 	}
-	silent := 0
-	for _, g := range e.Unreached {
-		if !g.Connected {
-			silent++
-		}
-	}
 	after := ""
 	if e.Confirmed > 0 {
 		after = fmt.Sprintf(", the last after %.1f ms", e.After)
 	}
-	fmt.Fprintf(w, "%d of %d connected guards confirmed%s.\n", e.Confirmed, e.Confirmed+len(e.Unreached)-silent, after)
-	for _, g := range e.Unreached {
+	return confirmedText(w, e.Confirmed, after, e.Unreached, now)
+}
+
+// confirmedText says which guards obey and which do not say so.
+func confirmedText(w io.Writer, confirmed int, after string, unreached []admin.Guard, now time.Time) error {
+	silent := 0
+	for _, g := range unreached {
+		if !g.Connected {
+			silent++
+		}
+	}
+	fmt.Fprintf(w, "%d of %d connected guards confirmed%s.\n", confirmed, confirmed+len(unreached)-silent, after)
+	for _, g := range unreached {
 		word := "not yet"
 		if !g.Connected {
 			word = "gone or cut off"

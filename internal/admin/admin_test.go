@@ -250,16 +250,59 @@ func TestRotateKeyPublishesNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := b.Keys()
+	keys, err := b.Keys(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(keys, func(k mint.KeyState) bool { return k.ID == id })
+	i := slices.IndexFunc(keys, func(k Key) bool { return k.ID == id })
 	if i < 0 || keys[i].State != "waiting" {
 		t.Errorf("keys = %+v, want %s waiting", keys, id)
 	}
 	if got, want := b.trail(t), "u_tester key.rotate "+id; got[len(got)-1] != want {
 		t.Errorf("last audit line = %q, want %q", got[len(got)-1], want)
+	}
+}
+
+// TestCompromiseKey: one transaction ends the key, writes the rule and leaves the lines.
+func TestCompromiseKey(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.CompromiseKey(t.Context(), tester, "x"); err == nil {
+		t.Error("CompromiseKey without keys gave no error")
+	}
+	b.withKeys(t)
+	keys, err := b.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(keys, func(k Key) bool { return k.Use == "sign" })
+	kid := keys[i].ID
+	b.report(t, "late", 0, b.now)
+	before := len(b.feed(t))
+	done, err := b.CompromiseKey(t.Context(), tester, kid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.KeyID != kid || done.Next == kid || done.Next == "" || done.Position == 0 || len(done.Steps) != 4 ||
+		done.Confirmed != 0 || len(done.Unreached) != 1 {
+		t.Errorf("done = %+v, want another key, four steps, and the late guard unreached", done)
+	}
+	if got, want := b.feed(t)[before:], []string{"key " + kid, "kid " + kid}; !slices.Equal(got, want) {
+		t.Errorf("feed = %q, want %q", got, want)
+	}
+	trail := b.trail(t)
+	if got, want := trail[len(trail)-2:], []string{"u_tester kid.end " + kid, "u_tester key.compromise " + kid}; !slices.Equal(got, want) {
+		t.Errorf("trail = %q, want %q", got, want)
+	}
+	if keys, err = b.Keys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys {
+		if k.ID == done.Next && (k.State != "signing" || !slices.Equal(k.Late, []string{"late 1"})) {
+			t.Errorf("the next key is %+v, want it to sign and one guard late", k)
+		}
+	}
+	if _, err := b.CompromiseKey(t.Context(), tester, kid); err == nil {
+		t.Error("compromised twice, without an error")
 	}
 }
 

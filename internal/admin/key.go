@@ -4,17 +4,46 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/writ-auth/writ/internal/mint"
+	"github.com/writ-auth/writ/internal/revoke"
 	"github.com/writ-auth/writ/internal/store"
 )
 
+// Key is a key that signs, and the guards that do not say they hold it.
+type Key struct {
+	mint.KeyState
+	Late []string `json:"late_guards"` // client and instance of connected guards; of tokens' keys in the set only
+}
+
 // Keys lists the issuer's signing keys, newest first.
-func (a *Admin) Keys() ([]mint.KeyState, error) {
+func (a *Admin) Keys(ctx context.Context) ([]Key, error) {
 	if a.cfg.Keys == nil {
 		return nil, wrong("", "keys cannot be opened without the sealing key")
 	}
-	return append([]mint.KeyState{}, a.cfg.Keys.Keys()...), nil
+	guards, err := a.Guards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys := []Key{}
+	for _, k := range a.cfg.Keys.Keys() {
+		keys = append(keys, Key{k, late(k, guards)})
+	}
+	return keys, nil
+}
+
+func late(k mint.KeyState, guards []Guard) []string {
+	out := []string{}
+	if k.Use != "sign" || k.State == "ended" {
+		return out
+	}
+	for _, g := range guards {
+		if g.Connected && !slices.Contains(g.KeyIDs, k.ID) {
+			out = append(out, g.ClientID+" "+g.Instance)
+		}
+	}
+	return out
 }
 
 // RotateKey publishes the next signing key of an algorithm ahead of the
@@ -41,6 +70,76 @@ func (a *Admin) RotateKey(ctx context.Context, by By, alg string) (string, error
 		return act.audit(tx, map[string]any{"algorithm": alg})
 	})
 	return id, err
+}
+
+// Compromised says what became of a key that leaked.
+type Compromised struct {
+	KeyID     string  `json:"kid"`
+	Next      string  `json:"next"`     // signs in its place
+	Position  uint64  `json:"position"` // of the rule in the feed; 0 for a key of the feed, which signs no tokens
+	Steps     []Step  `json:"steps"`
+	Confirmed int     `json:"confirmed"` // guards that said they obey the rule
+	Unreached []Guard `json:"unreached"` // guards that did not say so in time
+}
+
+// Step is a part of it and how long it took.
+type Step struct {
+	Name string  `json:"name"`
+	Took float64 `json:"ms"` // milliseconds
+}
+
+// CompromiseKey ends a key that leaked: from the commit on nothing is signed with it
+// by a replica that has heard of it, the next key signs, and a rule ends all the
+// leaked one ever signed. It waits for no guard to hold the next key: they fetch it.
+func (a *Admin) CompromiseKey(ctx context.Context, by By, kid string) (*Compromised, error) {
+	if a.cfg.Keys == nil {
+		return nil, wrong("", "keys cannot be opened without the sealing key")
+	}
+	out := &Compromised{KeyID: kid}
+	start := time.Now()
+	step := func(name string) {
+		out.Steps = append(out.Steps, Step{name, milliseconds(time.Since(start))})
+		start = time.Now()
+	}
+	e, err := a.cfg.Keys.Prepare(ctx, kid)
+	if err != nil {
+		return nil, err
+	}
+	step("next key made")
+	act := a.act(by, "key.compromise", kid)
+	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) (err error) {
+		if out.Next, err = e.Apply(tx, act.now); err != nil {
+			return err
+		}
+		if e.Signs() {
+			if err := act.end(tx, string(revoke.SigningKey), kid, "key compromised"); err != nil {
+				return err
+			}
+		}
+		return act.audit(tx, map[string]any{"next": out.Next})
+	})
+	if mint.IsEnded(err) {
+		return nil, wrong("", "key %s was ended before", kid)
+	}
+	if err != nil {
+		return nil, err
+	}
+	step("key ended, next one signs, rule written")
+	if err := a.cfg.Keys.Reload(ctx); err != nil {
+		return nil, err
+	}
+	step("this process signs with the next key")
+	err = a.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		out.Position, err = tx.Head()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	heard := a.await(ctx, out.Position)
+	out.Confirmed, out.Unreached = heard.confirmed, heard.unreached
+	step("guards confirmed")
+	return out, nil
 }
 
 // endable refuses to end a key that signs: what it signs next would be dead too.

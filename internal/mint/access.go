@@ -2,6 +2,7 @@ package mint
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -10,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/token"
@@ -47,7 +50,7 @@ func (m *Mint) Access(c *token.Claims, alg string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c.ID = base64.RawURLEncoding.EncodeToString(random) + blankTag
+	c.ID = base64.RawURLEncoding.EncodeToString(undashed(random)) + blankTag
 	payload, err := c.Encode()
 	if err != nil {
 		return "", fmt.Errorf("encode access token: %w", err)
@@ -56,9 +59,10 @@ func (m *Mint) Access(c *token.Claims, alg string) (string, error) {
 	if at < 0 {
 		return "", errors.New("encode access token: no jti in the payload")
 	}
-	mac := tag(r.tags[0], random, s.segment, payload)
+	mac := tag(r.tags[0], random, digest(s.segment, payload))
 	base64.RawURLEncoding.Encode(payload[at:at+len(blankTag)], mac)
 	c.ID = c.ID[:12] + string(payload[at:at+len(blankTag)])
+	s.latest.raise(c.Expiry)
 	return jose.Sign(s.key, s.alg, s.header, payload)
 }
 
@@ -74,15 +78,19 @@ func tagIndex(payload []byte, id string) int {
 
 // tag covers header and payload, so that a genuine jti is worth nothing on
 // other claims.
-func tag(key, random []byte, header string, payload []byte) []byte {
+func tag(key, random, digest []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(random)
+	mac.Write(digest)
+	return mac.Sum(nil)[:9]
+}
+
+func digest(header string, blank []byte) []byte {
 	sum := sha256.New()
 	sum.Write([]byte(header))
 	sum.Write([]byte{'.'})
-	sum.Write(payload)
-	mac := hmac.New(sha256.New, key)
-	mac.Write(random)
-	mac.Write(sum.Sum(nil))
-	return mac.Sum(nil)[:9]
+	sum.Write(blank)
+	return sum.Sum(nil)
 }
 
 // Verify reads an access token of this issuer. It checks form, type, key,
@@ -102,34 +110,59 @@ func (m *Mint) Verify(compact string) (*token.Claims, error) {
 	if err != nil || c.Issuer != m.cfg.Issuer {
 		return nil, ErrInvalid
 	}
-	if !r.issued(compact, c, msg.Payload) {
+	header, _, _ := strings.Cut(compact, ".")
+	if !m.Issued(c.ID, Digest(header, msg.Payload, c.ID)) {
 		return nil, ErrForged
 	}
 	return c, nil
 }
 
-// issued checks the tag of a token under every tag key that may have made it.
-func (r *ring) issued(compact string, c *token.Claims, payload []byte) bool {
-	if len(c.ID) != 24 {
-		return false
+// Digest is what the tag of a token covers besides its random bytes: SHA-256 of header
+// and payload with the tag's characters set to A. It is nil for a token without a jti
+// of ours.
+func Digest(header string, payload []byte, id string) []byte {
+	if len(id) != 24 {
+		return nil
 	}
-	random, err := base64.RawURLEncoding.Strict().DecodeString(c.ID[:12])
-	if err != nil {
-		return false
-	}
-	got, err := base64.RawURLEncoding.Strict().DecodeString(c.ID[12:])
-	if err != nil {
-		return false
-	}
-	at := tagIndex(payload, c.ID)
+	at := tagIndex(payload, id)
 	if at < 0 {
-		return false
+		return nil
 	}
-	header, _, _ := bytes.Cut([]byte(compact), []byte("."))
 	blank := bytes.Clone(payload)
 	copy(blank[at:], blankTag)
+	return digest(header, blank)
+}
+
+// Issued reports whether this issuer made a token with this jti and digest, without
+// seeing it. It tries every tag key that may have made it, and reads them again before
+// it says no: another replica may just have replaced the one that tags.
+func (m *Mint) Issued(id string, digest []byte) bool {
+	if m.state.Load().issued(id, digest) {
+		return true
+	}
+	if !m.again.allow(m.cfg.Now()) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := m.Reload(ctx); err != nil {
+		m.cfg.Logger.Error("reload keys", "error", err)
+		return false
+	}
+	return m.state.Load().issued(id, digest)
+}
+
+// issued checks a tag under every tag key that may have made it.
+func (r *ring) issued(id string, digest []byte) bool {
+	if len(id) != 24 || len(digest) != sha256.Size {
+		return false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	if err != nil {
+		return false
+	}
 	for _, key := range r.tags {
-		if subtle.ConstantTimeCompare(got, tag(key, random, string(header), blank)) == 1 {
+		if subtle.ConstantTimeCompare(raw[9:], tag(key, raw[:9], digest)) == 1 {
 			return true
 		}
 	}

@@ -168,7 +168,7 @@ func (m *Mint) generate(use, alg string) (*store.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &store.Key{ID: base64.RawURLEncoding.EncodeToString(id), Use: use, Algorithm: alg}
+	k := &store.Key{ID: base64.RawURLEncoding.EncodeToString(undashed(id)), Use: use, Algorithm: alg}
 	var secret []byte
 	if alg == macAlgorithm {
 		if secret, err = randomBytes(m.cfg.Rand, 32); err != nil {
@@ -188,6 +188,16 @@ func (m *Mint) generate(use, alg string) (*store.Key, error) {
 	}
 	k.Sealed, err = m.cfg.Seal.Seal("key "+use, m.cfg.Issuer, k.ID, secret)
 	return k, err
+}
+
+// undashed changes random bytes whose base64url would begin with a dash: on a command
+// line such an id would read as a flag.
+func undashed(b []byte) []byte {
+	const dash = 62 // its place in the alphabet
+	if b[0]>>2 == dash {
+		b[0] &= 0x7f
+	}
+	return b
 }
 
 func newPrivate(alg string) (crypto.Signer, error) {
@@ -263,10 +273,10 @@ func (m *Mint) take(r *ring, k *store.Key) error {
 	if public.ID != k.ID || public.Alg != k.Algorithm || !pair(key, public.Public) {
 		return ErrSeal
 	}
-	s := &signer{id: k.ID, alg: k.Algorithm, key: key}
+	s := &signer{id: k.ID, alg: k.Algorithm, key: key, latest: m.latestOf(k.ID)}
 	s.header = jose.Header{Alg: k.Algorithm, Typ: typAccess, KeyID: k.ID}.Encode()
 	s.segment = base64.RawURLEncoding.EncodeToString(s.header)
-	if k.Use == useSign {
+	if k.Use == useSign && k.Ended.IsZero() {
 		r.public[k.ID] = &public
 	}
 	switch {
@@ -279,39 +289,21 @@ func (m *Mint) take(r *ring, k *store.Key) error {
 	return nil
 }
 
+// latestOf is the count of a key, kept over reloads.
+func (m *Mint) latestOf(id string) *latest {
+	if r := m.state.Load(); r != nil {
+		for _, s := range r.signers {
+			if s.id == id {
+				return s.latest
+			}
+		}
+	}
+	return new(latest)
+}
+
 // pair reports whether public is the key's own. It stands unsealed in the store:
 // whoever can write there must not be able to have a key of theirs published.
 func pair(key crypto.Signer, public crypto.PublicKey) bool {
 	own, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && own.Equal(public)
-}
-
-// KeyState is one published key in words.
-type KeyState struct {
-	ID        string    `json:"kid"`
-	Algorithm string    `json:"alg"`
-	Use       string    `json:"use"`
-	State     string    `json:"state"` // waiting, signing or retired
-	Created   time.Time `json:"created"`
-	Active    time.Time `json:"active,omitzero"`
-	Retired   time.Time `json:"retired,omitzero"`
-	Expires   time.Time `json:"expires,omitzero"`
-}
-
-// Keys lists the keys that sign, newest first.
-func (m *Mint) Keys() []KeyState {
-	var out []KeyState
-	for _, k := range m.state.Load().keys {
-		if k.Use != useSign && k.Use != useFeed {
-			continue
-		}
-		state := "signing"
-		if !k.Retired.IsZero() {
-			state = "retired"
-		} else if k.Active.IsZero() {
-			state = "waiting"
-		}
-		out = append(out, KeyState{k.ID, k.Algorithm, k.Use, state, k.Created, k.Active, k.Retired, k.Expires})
-	}
-	return out
 }

@@ -55,8 +55,17 @@ type Mint struct {
 	mac   []byte // set by Open, never changed
 
 	wrongClock atomic.Bool
+	again      pace // of reloads because of a tag
 
 	loading sync.Mutex // held by Reload
+}
+
+// pace lets something happen once a second.
+type pace struct{ last atomic.Int64 }
+
+func (p *pace) allow(now time.Time) bool {
+	last := p.last.Load()
+	return now.UnixNano()-last >= int64(time.Second) && p.last.CompareAndSwap(last, now.UnixNano())
 }
 
 // ring is the keys in memory; replaced as a whole, never changed.
@@ -73,6 +82,7 @@ type signer struct {
 	key     crypto.Signer
 	header  []byte // of an access token
 	segment string // the same, encoded
+	latest  *latest
 }
 
 // Open reads the issuer's keys and makes those that are missing. It fails with
@@ -134,7 +144,10 @@ func (m *Mint) Run(ctx context.Context) error {
 		case <-look.C:
 			m.CheckClock(ctx)
 		case <-tick.C:
-			err := m.Rotate(ctx)
+			err := m.note(ctx)
+			if err == nil {
+				err = m.Rotate(ctx)
+			}
 			if err == nil {
 				err = m.Reload(ctx) // what another replica did, should word of it be lost
 			}
@@ -186,7 +199,7 @@ func (m *Mint) FeedSet() ([]byte, error) { return m.encode(useFeed) }
 func (m *Mint) encode(use string) ([]byte, error) {
 	var keys []jose.Key
 	for _, k := range m.state.Load().keys {
-		if k.Use != use {
+		if k.Use != use || !k.Ended.IsZero() {
 			continue
 		}
 		key, err := jose.ParseKey(k.Public)

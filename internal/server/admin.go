@@ -49,6 +49,7 @@ func (a api) operations() []operation {
 		{"DELETE", "users/{id}", write, a.removeUser},
 		{"GET", "keys", read, a.keys},
 		{"POST", "keys/rotate", write, a.rotateKey},
+		{"POST", "keys/{id}/compromise", write, a.compromiseKey},
 		{"GET", "revocations", read, a.rules},
 		{"POST", "revocations", revoke, a.end},
 		{"GET", "guards", read, a.guards},

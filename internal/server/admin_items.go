@@ -157,8 +157,8 @@ func (a api) removeUser(r *http.Request) (int, any, error) {
 	return http.StatusNoContent, nil, a.admin.RemoveUser(r.Context(), a.by(r), r.PathValue("id"))
 }
 
-func (a api) keys(*http.Request) (int, any, error) {
-	keys, err := a.admin.Keys()
+func (a api) keys(r *http.Request) (int, any, error) {
+	keys, err := a.admin.Keys(r.Context())
 	return http.StatusOK, items{Items: keys}, err
 }
 
@@ -171,6 +171,14 @@ func (a api) rotateKey(r *http.Request) (int, any, error) {
 	}
 	id, err := a.admin.RotateKey(r.Context(), a.by(r), in.Algorithm)
 	return http.StatusOK, map[string]string{"kid": id}, err
+}
+
+func (a api) compromiseKey(r *http.Request) (int, any, error) {
+	if err := read(r, &struct{}{}); err != nil {
+		return 0, nil, err
+	}
+	done, err := a.admin.CompromiseKey(r.Context(), a.by(r), r.PathValue("id"))
+	return http.StatusOK, done, err
 }
 
 func (a api) end(r *http.Request) (int, any, error) {

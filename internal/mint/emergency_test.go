@@ -1,0 +1,205 @@
+package mint_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/internal/mint"
+	"github.com/writ-auth/writ/internal/store"
+	"github.com/writ-auth/writ/internal/store/storetest"
+)
+
+// compromise replaces a key and returns the one that signs then.
+func compromise(t *testing.T, db *store.DB, m *mint.Mint, kid string, now time.Time) (string, error) {
+	t.Helper()
+	e, err := m.Prepare(t.Context(), kid)
+	if err != nil {
+		return "", err
+	}
+	next := ""
+	err = db.Update(t.Context(), func(tx *store.Tx) (err error) {
+		next, err = e.Apply(tx, now)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return next, m.Reload(t.Context())
+}
+
+func states(m *mint.Mint, use string) map[string]string {
+	out := map[string]string{}
+	for _, k := range m.Keys() {
+		if k.Use == use {
+			out[k.ID] = k.State
+		}
+	}
+	return out
+}
+
+// TestCompromise: the leaked key signs nothing more and leaves the published set, the
+// next one signs at once, and no token of before is taken for a forged one.
+func TestCompromise(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, open func(string) *store.DB) {
+		db, c := open(issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+		m := start(t, db, c)
+		leaked := kidOf(t, m, "sign", "signing")
+		before := access(t, m, c)
+		next, err := compromise(t, db, m, leaked, c.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := states(m, "sign"); got[leaked] != "ended" || got[next] != "signing" || len(got) != 2 {
+			t.Errorf("keys = %v, want %s ended and %s signing", got, leaked, next)
+		}
+		set, err := m.Set()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := string(set); strings.Contains(text, leaked) || !strings.Contains(text, next) {
+			t.Errorf("set = %s, want %s and not %s", text, next, leaked)
+		}
+		if _, err := m.Verify(before); !errors.Is(err, mint.ErrInvalid) {
+			t.Errorf("a token of the leaked key: %v, want ErrInvalid", err)
+		}
+		after := access(t, m, c)
+		if msg, err := jose.Parse(after); err != nil || msg.Header.KeyID != next {
+			t.Errorf("signed by %v, %v, want %s", msg, err, next)
+		}
+		if _, err := m.Verify(after); err != nil {
+			t.Errorf("a token of the next key: %v", err)
+		}
+		if _, err := compromise(t, db, m, leaked, c.now); !mint.IsEnded(err) {
+			t.Errorf("compromised twice: %v, want a refusal", err)
+		}
+		if _, err := compromise(t, db, m, "nobody", c.now); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a key that is not there: %v", err)
+		}
+		// Rotation goes on with the new key, and the leaked one leaves the store in the end.
+		for range 60 {
+			c.now = c.now.Add(24 * time.Hour)
+			if err := m.Rotate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, there := states(m, "sign")[leaked]; there {
+			t.Error("the leaked key is in the store after 60 days")
+		}
+	})
+}
+
+// TestCompromiseTakesTheWaitingKey, which guards may hold already; and one that waits
+// or is retired can leak too, without anything changing for the one that signs.
+func TestCompromiseTakesTheWaitingKey(t *testing.T) {
+	db, c := storetest.New(t, issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	m := start(t, db, c)
+	signing := kidOf(t, m, "sign", "signing")
+	waiting, err := m.Advance(t.Context(), jose.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, err := compromise(t, db, m, signing, c.now); err != nil || next != waiting {
+		t.Errorf("next = %s, %v, want the waiting %s", next, err, waiting)
+	}
+	other, err := m.Advance(t.Context(), jose.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, err := compromise(t, db, m, other, c.now); err != nil || next != waiting {
+		t.Errorf("next = %s, %v, want %s to go on", next, err, waiting)
+	}
+	if got := states(m, "sign"); got[other] != "ended" || got[waiting] != "signing" {
+		t.Errorf("keys = %v", got)
+	}
+}
+
+// TestCompromiseOfTheFeedKey: batches are signed by the next key at once.
+func TestCompromiseOfTheFeedKey(t *testing.T) {
+	db, c := storetest.New(t, issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	m := start(t, db, c)
+	leaked := kidOf(t, m, "feed", "signing")
+	next, err := compromise(t, db, m, leaked, c.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := m.Feed([]byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := jose.Parse(batch); err != nil || msg.Header.KeyID != next {
+		t.Errorf("batch signed by %v, %v, want %s", msg, err, next)
+	}
+	if set, err := m.FeedSet(); err != nil || strings.Contains(string(set), leaked) {
+		t.Errorf("set = %s, %v, want it without %s", set, err, leaked)
+	}
+}
+
+// TestTagOfReplacedKey: a replica that has not heard of the replaced tag key yet raises
+// no alarm over what the others issue.
+func TestTagOfReplacedKey(t *testing.T) {
+	db, c := storetest.New(t, issuer), &clock{time.Now()}
+	cfg := config(t, db, c)
+	cfg.Algorithms = []string{jose.ES256, jose.Ed25519}
+	one, err := mint.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := mint.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := compromise(t, db, one, kidOf(t, one, "sign", "signing"), c.now); err != nil {
+		t.Fatal(err)
+	}
+	compact, err := one.Access(claims(c.now, time.Minute), jose.Ed25519) // a key both know, a tag one knows
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Verify(compact); err != nil {
+		t.Errorf("Verify = %v, want a good token", err)
+	}
+}
+
+// TestLatest: a key tells until when it has living tokens, after a restart too.
+func TestLatest(t *testing.T) {
+	db, c := storetest.New(t, issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	m := start(t, db, c)
+	for _, life := range []time.Duration{time.Hour, time.Minute} {
+		if _, err := m.Access(claims(c.now, life), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := mint.Note(m, t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*mint.Mint{m, start(t, db, c)} {
+		for _, k := range m.Keys() {
+			if k.Use == "sign" && !k.Latest.Equal(c.now.Add(time.Hour)) {
+				t.Errorf("latest = %v, want %v", k.Latest, c.now.Add(time.Hour))
+			}
+		}
+	}
+}
+
+func kidOf(t *testing.T, m *mint.Mint, use, state string) string {
+	t.Helper()
+	for _, k := range m.Keys() {
+		if k.Use == use && k.State == state {
+			return k.ID
+		}
+	}
+	t.Fatalf("no %s key for %s", state, use)
+	return ""
+}
+
+func access(t *testing.T, m *mint.Mint, c *clock) string {
+	t.Helper()
+	compact, err := m.Access(claims(c.now, time.Hour), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compact
+}
