@@ -47,7 +47,7 @@ var layers = []row{
 	{2, "internal/revoke", "store feed"},
 	{3, "guard", "token scope oauth jose keyset dpop feed usage status"},
 	{3, "guardtest", "token scope oauth jose dpop feed"},
-	{3, "internal/mint", "jose token scope store"},
+	{3, "internal/mint", "jose token scope usage store"},
 	{3, "internal/client", "oauth jose keyset fetch budget store"},
 	{3, "internal/login", "store revoke budget fetch mail"},
 	{3, "internal/policy", "token scope"},

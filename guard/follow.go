@@ -15,6 +15,7 @@ import (
 	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/internal/keyset"
 	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/internal/usage"
 )
 
 const feedType = "writ-feed+jwt"
@@ -191,10 +192,33 @@ func (e *engine) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	url := strings.TrimSuffix(e.cfg.Issuer, "/") + "/feed/state"
+	_, err = e.post(ctx, credential, "/feed/state", body)
+	return err
+}
+
+// sendUsage posts what was seen of tokens.
+func (e *engine) sendUsage(ctx context.Context, path string, body []byte) ([]byte, error) {
+	for again := true; ; again = false {
+		credential, err := e.cfg.Credential(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("credential: %w", err)
+		}
+		answer, err := e.post(ctx, credential, path, body)
+		if !again || !errors.Is(err, errCredential) {
+			return answer, err
+		}
+	}
+}
+
+const maxAnswer = 256 << 10
+
+// post sends JSON to a path below the issuer with the credential, and returns the
+// body of the answer.
+func (e *engine) post(ctx context.Context, credential, path string, body []byte) ([]byte, error) {
+	url := strings.TrimSuffix(e.cfg.Issuer, "/") + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", oauth.Bearer+" "+credential)
@@ -202,16 +226,18 @@ func (e *engine) tell(ctx context.Context) error {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // so that the connection is used again
-	if res.StatusCode == http.StatusUnauthorized {
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer)) // to its end, so that the connection is used again
+	switch {
+	case res.StatusCode == http.StatusUnauthorized:
 		e.cfg.Refused(credential)
-		return fmt.Errorf("%s: %w", url, errCredential)
+		return nil, fmt.Errorf("%s: %w", url, errCredential)
+	case res.StatusCode == http.StatusNotFound:
+		return nil, fmt.Errorf("%s: %w", url, usage.ErrAbsent)
+	case res.StatusCode/100 != 2:
+		return nil, fmt.Errorf("%s answered %s", url, res.Status)
 	}
-	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("%s answered %s", url, res.Status)
-	}
-	return nil
+	return answer, err
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/writ-auth/writ/internal/dpop"
 	"github.com/writ-auth/writ/internal/feed"
 	"github.com/writ-auth/writ/internal/keyset"
+	"github.com/writ-auth/writ/internal/usage"
 )
 
 // Config says whose tokens a guard accepts, and for what.
@@ -44,8 +45,10 @@ type Config struct {
 	InsecureHTTP bool             // accept an http issuer that is not loopback
 
 	// Credential returns a bearer token for resource <Issuer>/feed. With it
-	// the guard follows the whole feed and reports what it holds; without,
-	// it polls the public snapshot, which only some issuers serve.
+	// the guard follows the whole feed and reports what it holds, and of each
+	// token it sees for the first time its kid, jti and a digest, by which the
+	// issuer tells whether it ever made it; without, it polls the public
+	// snapshot, which only some issuers serve, and reports nothing.
 	Credential func(context.Context) (string, error)
 
 	// Refused is told of a credential that the issuer does not take any more,
@@ -89,6 +92,7 @@ type engine struct {
 	cache    *cache    // nil when turned off
 	replay   dpop.Replay
 	running  registry
+	usage    *usage.Sender             // nil without a credential
 	refusals map[string]*atomic.Uint64 // by reason; the map never changes
 
 	came   chan struct{} // closed by the first keys
@@ -125,6 +129,9 @@ func New(ctx context.Context, cfg Config) (*Guard, error) {
 	if cfg.CacheTokens > 0 {
 		e.cache = newCache(cfg.CacheTokens)
 	}
+	if cfg.Credential != nil {
+		e.usage = usage.NewSender(e.instance, e.sendUsage, cfg.Logger)
+	}
 	if err := e.sources(); err != nil {
 		return nil, err
 	}
@@ -150,6 +157,7 @@ func (e *engine) start(ctx context.Context) {
 	go e.supervise(ctx)
 	if e.cfg.Credential != nil {
 		go e.reports(ctx)
+		go e.usage.Run(ctx)
 	}
 }
 

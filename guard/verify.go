@@ -125,6 +125,9 @@ func (e *engine) open(ctx context.Context, compact, audience string) (*entry, fa
 	if f.reason != "" {
 		return nil, f
 	}
+	if e.usage != nil {
+		e.usage.Saw(fresh.kid, fresh.claims.ID, fresh.compact)
+	}
 	if e.cache != nil {
 		fresh.share(e.cfg.Issuer, audience)
 		e.cache.put(fresh)

@@ -120,6 +120,7 @@ func (i *Issuer) mount() {
 	i.routes.HandleFunc("GET /feed/events", i.events)
 	i.routes.HandleFunc("GET /feed/snapshot", i.snapshot)
 	i.routes.HandleFunc("POST /feed/state", i.state)
+	i.routes.HandleFunc("POST /usage", i.usage)
 	i.routes.HandleFunc("GET /forged/jwks", func(w http.ResponseWriter, _ *http.Request) { i.set(w, i.foreign) })
 }
 

@@ -184,6 +184,14 @@ func (i *Issuer) state(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// usage takes a guard's report of what it saw of tokens. All of them were made for the
+// test: none is suspicious.
+func (i *Issuer) usage(w http.ResponseWriter, r *http.Request) {
+	if i.guard(w, r) {
+		answer(w, http.StatusOK, struct{}{})
+	}
+}
+
 // snapshot serves the public feed and remembers to whom it gave what.
 func (i *Issuer) snapshot(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()

@@ -1,6 +1,9 @@
 package main_test
 
 import (
+	"crypto"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,7 +12,10 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/internal/mint"
 	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/internal/store"
+	"github.com/writ-auth/writ/token"
 )
 
 // TestCompromise: a signing key leaks, and an operator says so on the host, without any
@@ -59,4 +65,83 @@ func TestCompromise(t *testing.T) {
 	}
 	d.send(t, d.as(t, "/revoke", "robot", url.Values{"token": {robot}}))
 	d.ends(t, time.Second, orders, robot)
+}
+
+// TestStolenKeyIsNoticed: a thief of the signing key gets past the gateway, which verifies
+// by itself; but the gateway tells the server what it saw, and the server knows that it
+// never made this token.
+func TestStolenKeyIsNoticed(t *testing.T) {
+	t.Parallel()
+	d := newDomain(t)
+	genuine := d.token(t, "robot")
+	m, err := jose.Parse(genuine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := token.Decode(m.Payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Subject = "u_victim"
+	payload, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := jose.Sign(d.steal(t, m.Header.KeyID), jose.ES256, jose.Header{Alg: jose.ES256, Typ: "at+jwt", KeyID: m.Header.KeyID}.Encode(), payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, compact := range []string{genuine, forged} {
+		d.call(t, http.MethodGet, d.url+"/orders", compact)
+	}
+	within(t, patience, "the server says so", func() error {
+		if !strings.Contains(d.out.String(), "signing key in foreign hands") || !strings.Contains(d.out.String(), c.ID) {
+			return errors.New("nothing in the log yet")
+		}
+		return nil
+	})
+	out := d.writ(t, "", "admin", "key", "list", "--config", d.file("serve.yaml"))
+	if want := m.Header.KeyID + " is in foreign hands"; !strings.Contains(out, want) {
+		t.Errorf("key list says\n%s\nwant %q in it", out, want)
+	}
+	if got := strings.Count(d.writ(t, "", "admin", "audit", "list", "--config", d.file("serve.yaml")), "key.foreign"); got != 1 {
+		t.Errorf("%d audit lines, want 1", got)
+	}
+}
+
+// steal opens the database and a signing key in it, as whoever has read both files can.
+func (d *domain) steal(t *testing.T, kid string) crypto.Signer {
+	t.Helper()
+	db, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + d.file("writ.db"), Issuer: d.issuer, Kind: "serve"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	seal, err := mint.ReadSealKey(d.file("seal.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var key crypto.Signer
+	err = db.View(t.Context(), func(tx *store.Tx) error {
+		keys, err := tx.Keys()
+		for _, k := range keys {
+			if k.ID != kid {
+				continue
+			}
+			secret, err := seal.Open("key sign", d.issuer, kid, k.Sealed)
+			if err != nil {
+				return err
+			}
+			private, err := x509.ParsePKCS8PrivateKey(secret)
+			if err != nil {
+				return err
+			}
+			key = private.(crypto.Signer)
+		}
+		return err
+	})
+	if err != nil || key == nil {
+		t.Fatalf("key %s: %v", kid, err)
+	}
+	return key
 }

@@ -104,6 +104,10 @@ func keyTable(w io.Writer, keys []admin.Key, now time.Time) error {
 		return err
 	}
 	for _, k := range keys {
+		if !k.Foreign.IsZero() && k.State != "ended" {
+			fmt.Fprintf(w, "%s is in foreign hands: a token that it signed and nobody issued was seen %s. Do: writ key compromise %s\n",
+				k.ID, ago(k.Foreign, now), k.ID)
+		}
 		for _, g := range k.Late {
 			fmt.Fprintf(w, "%s is not held by %s.\n", k.ID, visible(g))
 		}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/writ-auth/writ/internal/client"
@@ -48,6 +49,9 @@ type Config struct {
 type Authority struct {
 	cfg    Config
 	grants map[string]grantFunc
+
+	foreign  atomic.Uint64 // alarms over a signing key
+	alarming atomic.Int64  // when one was last kept, Unix nanoseconds
 
 	own                   map[string]*store.Resource // the issuer's own, by URI
 	userinfo, admin, feed string                     // their URIs

@@ -31,7 +31,7 @@ func (a *Authority) Revoke(ctx context.Context, creds client.Credentials, secret
 	}
 	t, err := a.cfg.Keys.Verify(secret)
 	if err != nil {
-		a.suspect(err)
+		a.suspect(ctx, secret, err)
 		return nil
 	}
 	if !now.Before(t.Expiry) {

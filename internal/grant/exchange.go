@@ -26,7 +26,7 @@ func (a *Authority) exchange(ctx context.Context, q asked) (*TokenResponse, erro
 	if q.client.AuthMethod == oauth.AuthNone {
 		return nil, refuse(oauth.UnauthorizedClient, "a public client cannot act for others")
 	}
-	subject, err := a.subject(q)
+	subject, err := a.subject(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (a *Authority) exchange(ctx context.Context, q asked) (*TokenResponse, erro
 
 // subject reads the subject token. RFC 8693 §2.2.2: one that is invalid or
 // unacceptable is invalid_request.
-func (a *Authority) subject(q asked) (*token.Claims, error) {
+func (a *Authority) subject(ctx context.Context, q asked) (*token.Claims, error) {
 	switch {
 	case q.params.Get(oauth.ParamSubjectToken) == "":
 		return nil, refuse(oauth.InvalidRequest, "subject_token is missing")
@@ -87,9 +87,10 @@ func (a *Authority) subject(q asked) (*token.Claims, error) {
 	if t := q.params.Get(oauth.ParamRequestedType); t != "" && t != oauth.TypeAccess {
 		return nil, refuse(oauth.InvalidRequest, "requested_token_type must be "+oauth.TypeAccess)
 	}
-	c, err := a.cfg.Keys.Verify(q.params.Get(oauth.ParamSubjectToken))
+	compact := q.params.Get(oauth.ParamSubjectToken)
+	c, err := a.cfg.Keys.Verify(compact)
 	if err != nil {
-		a.suspect(err)
+		a.suspect(ctx, compact, err)
 		return nil, refuse(oauth.InvalidRequest, "subject_token is not a token of this issuer")
 	}
 	return c, nil

@@ -22,7 +22,7 @@ const replicaSkew = 2 * time.Second
 func (a *Authority) Inspect(ctx context.Context, compact, audience string) (*token.Claims, error) {
 	c, err := a.cfg.Keys.Verify(compact)
 	if err != nil {
-		a.suspect(err)
+		a.suspect(ctx, compact, err)
 		return nil, &oauth.Error{Code: oauth.InvalidToken, Description: "not a token of this issuer"}
 	}
 	err = c.Check(token.Expect{Issuer: a.cfg.Issuer, Audience: audience, Now: a.cfg.Now(), Leeway: replicaSkew})

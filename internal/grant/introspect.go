@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/writ-auth/writ/internal/client"
-	"github.com/writ-auth/writ/internal/mint"
 	"github.com/writ-auth/writ/internal/oauth"
 	"github.com/writ-auth/writ/internal/revoke"
 	"github.com/writ-auth/writ/internal/store"
@@ -50,7 +49,7 @@ func (a *Authority) Introspect(ctx context.Context, creds client.Credentials, co
 	}
 	c, err := a.cfg.Keys.Verify(compact)
 	if err != nil {
-		a.suspect(err)
+		a.suspect(ctx, compact, err)
 		return &Introspection{}, nil
 	}
 	now := a.cfg.Now()
@@ -150,11 +149,4 @@ func (a *Authority) ended(tx *store.Tx, c *token.Claims) (bool, error) {
 	return slices.ContainsFunc(rules, func(rule store.Entry) bool {
 		return revoke.Hits(rule, c.Rev, c.IssuedAt, c.AuthTime, c.Subject == c.ClientID)
 	}), nil
-}
-
-// suspect tells the log of a token that our key signed and we never issued.
-func (a *Authority) suspect(err error) {
-	if errors.Is(err, mint.ErrForged) {
-		a.cfg.Logger.Error("a signing key is in foreign hands: a token with a valid signature was never issued")
-	}
 }

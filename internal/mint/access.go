@@ -1,7 +1,6 @@
 package mint
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/internal/usage"
 	"github.com/writ-auth/writ/token"
 )
 
@@ -55,25 +55,28 @@ func (m *Mint) Access(c *token.Claims, alg string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode access token: %w", err)
 	}
-	at := tagIndex(payload, c.ID)
+	at := usage.TagIndex(payload, c.ID)
 	if at < 0 {
 		return "", errors.New("encode access token: no jti in the payload")
 	}
-	mac := tag(r.tags[0], random, digest(s.segment, payload))
+	mac := tag(r.tags[0], random, usage.Digest(s.segment, payload, c.ID))
 	base64.RawURLEncoding.Encode(payload[at:at+len(blankTag)], mac)
 	c.ID = c.ID[:12] + string(payload[at:at+len(blankTag)])
 	s.latest.raise(c.Expiry)
 	return jose.Sign(s.key, s.alg, s.header, payload)
 }
 
-// tagIndex finds the tag's characters of the member jti.
-func tagIndex(payload []byte, id string) int {
-	member := []byte(`"jti":"` + id + `"`)
-	i := bytes.Index(payload, member)
-	if i < 0 {
-		return -1
+// Named returns the kid and the jti of a token that Verify called forged.
+func Named(compact string) (kid, id string) {
+	m, err := jose.Parse(compact)
+	if err != nil {
+		return "", ""
 	}
-	return i + len(member) - 1 - len(blankTag)
+	c, err := token.Decode(m.Payload)
+	if err != nil {
+		return m.Header.KeyID, ""
+	}
+	return m.Header.KeyID, c.ID
 }
 
 // tag covers header and payload, so that a genuine jti is worth nothing on
@@ -83,14 +86,6 @@ func tag(key, random, digest []byte) []byte {
 	mac.Write(random)
 	mac.Write(digest)
 	return mac.Sum(nil)[:9]
-}
-
-func digest(header string, blank []byte) []byte {
-	sum := sha256.New()
-	sum.Write([]byte(header))
-	sum.Write([]byte{'.'})
-	sum.Write(blank)
-	return sum.Sum(nil)
 }
 
 // Verify reads an access token of this issuer. It checks form, type, key,
@@ -111,26 +106,10 @@ func (m *Mint) Verify(compact string) (*token.Claims, error) {
 		return nil, ErrInvalid
 	}
 	header, _, _ := strings.Cut(compact, ".")
-	if !m.Issued(c.ID, Digest(header, msg.Payload, c.ID)) {
+	if !m.Issued(c.ID, usage.Digest(header, msg.Payload, c.ID)) {
 		return nil, ErrForged
 	}
 	return c, nil
-}
-
-// Digest is what the tag of a token covers besides its random bytes: SHA-256 of header
-// and payload with the tag's characters set to A. It is nil for a token without a jti
-// of ours.
-func Digest(header string, payload []byte, id string) []byte {
-	if len(id) != 24 {
-		return nil
-	}
-	at := tagIndex(payload, id)
-	if at < 0 {
-		return nil
-	}
-	blank := bytes.Clone(payload)
-	copy(blank[at:], blankTag)
-	return digest(header, blank)
 }
 
 // Issued reports whether this issuer made a token with this jti and digest, without

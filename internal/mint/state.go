@@ -20,6 +20,7 @@ type KeyState struct {
 	Ended     time.Time `json:"ended,omitzero"`   // with all it signed
 	Expires   time.Time `json:"expires,omitzero"` // leaves the key set then
 	Latest    time.Time `json:"latest,omitzero"`  // no token it signed lives longer
+	Foreign   time.Time `json:"foreign,omitzero"` // since when a token is known that it signed and nobody issued
 }
 
 // Keys lists the keys that sign, newest first.
@@ -43,7 +44,7 @@ func (m *Mint) Keys() []KeyState {
 		if s := r.signers[k.Algorithm]; s != nil && s.id == k.ID {
 			latest = later(latest, s.latest.time())
 		}
-		out = append(out, KeyState{k.ID, k.Algorithm, k.Use, state, k.Created, k.Active, k.Retired, k.Ended, k.Expires, latest})
+		out = append(out, KeyState{k.ID, k.Algorithm, k.Use, state, k.Created, k.Active, k.Retired, k.Ended, k.Expires, latest, k.Foreign})
 	}
 	return out
 }

@@ -33,6 +33,8 @@ func (s *Server) list() []route {
 		{"GET", "/feed/snapshot", s.snapshot, false},
 		{"GET", "/feed/jwks", s.feedKeys, false},
 		{"POST", "/feed/state", s.state, false},
+		{"POST", "/usage", s.usage, false},
+		{"POST", "/usage/token", s.evidence, false},
 		{"GET", "/livez", s.live, false},
 		{"GET", "/readyz", s.ready, false},
 		{"GET", "/", s.home, false},

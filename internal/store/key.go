@@ -5,32 +5,43 @@ import (
 	"time"
 )
 
-const keyColumns = `id, purpose, algorithm, public, sealed, created, active, retired, expires, latest, ended`
+const keyColumns = `id, purpose, algorithm, public, sealed, created, active, retired, expires, latest, ended,
+	foreign_since`
 
 // Keys lists all keys, oldest first.
 func (tx *Tx) Keys() ([]*Key, error) {
 	return list(tx, func(r row, k *Key) error {
 		return r.Scan(&k.ID, &k.Use, &k.Algorithm, &k.Public, &k.Sealed, stamp{&k.Created},
-			stamp{&k.Active}, stamp{&k.Retired}, stamp{&k.Expires}, stamp{&k.Latest}, stamp{&k.Ended})
+			stamp{&k.Active}, stamp{&k.Retired}, stamp{&k.Expires}, stamp{&k.Latest}, stamp{&k.Ended},
+			stamp{&k.Foreign})
 	}, `SELECT `+keyColumns+` FROM keys WHERE issuer = $1 ORDER BY created, id`, tx.issuer)
 }
 
 // PutKey inserts or replaces a key.
 func (tx *Tx) PutKey(k *Key) error {
 	return tx.put(`INSERT INTO keys (issuer, `+keyColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 		ON CONFLICT (issuer, id) DO UPDATE SET purpose = excluded.purpose,
 		algorithm = excluded.algorithm, public = excluded.public, sealed = excluded.sealed,
 		created = excluded.created, active = excluded.active, retired = excluded.retired,
-		expires = excluded.expires, latest = excluded.latest, ended = excluded.ended`,
+		expires = excluded.expires, latest = excluded.latest, ended = excluded.ended,
+		foreign_since = excluded.foreign_since`,
 		tx.issuer, k.ID, k.Use, k.Algorithm, k.Public, k.Sealed, micros(k.Created),
-		micros(k.Active), micros(k.Retired), micros(k.Expires), micros(k.Latest), micros(k.Ended))
+		micros(k.Active), micros(k.Retired), micros(k.Expires), micros(k.Latest), micros(k.Ended),
+		micros(k.Foreign))
 }
 
 // KeyUsed notes until when a key has living tokens, unless it has later ones already.
 func (tx *Tx) KeyUsed(id string, latest time.Time) error {
 	return tx.put(`UPDATE keys SET latest = $3 WHERE issuer = $1 AND id = $2 AND latest < $3`,
 		tx.issuer, id, micros(latest))
+}
+
+// KeyForeign notes that a key is in foreign hands. It reports true the first time only.
+func (tx *Tx) KeyForeign(id string, now time.Time) (bool, error) {
+	n, err := tx.exec(`UPDATE keys SET foreign_since = $3 WHERE issuer = $1 AND id = $2 AND foreign_since = 0`,
+		tx.issuer, id, micros(now))
+	return n > 0, err
 }
 
 // DeleteKey removes a key.

@@ -136,6 +136,7 @@ type Key struct {
 	Expires   time.Time // zero until retired; removed from the key set then
 	Latest    time.Time // no token it signed lives longer; known to the minute
 	Ended     time.Time // ended before its time, with all it signed; zero else
+	Foreign   time.Time // since when it is known to be in foreign hands; zero else
 }
 
 // Entry is one position of the feed table: a rule, or word that something changed.

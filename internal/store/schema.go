@@ -167,12 +167,14 @@ CREATE INDEX invites_expires ON invites (issuer, expires);
 `
 
 // migration2 gives rules the time they are about, finds grants by their key, and tells
-// until when a signing key has living tokens and when it was ended before its time.
+// until when a signing key has living tokens, when it was ended before its time, and when
+// a token of it was first seen that nobody issued.
 const migration2 = `
 ALTER TABLE feed ADD COLUMN cut BIGINT NOT NULL DEFAULT 0;
 
 ALTER TABLE keys ADD COLUMN latest BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN ended BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE keys ADD COLUMN foreign_since BIGINT NOT NULL DEFAULT 0;
 
 CREATE INDEX grants_key ON grants (issuer, key_id, id) WHERE key_id <> '' AND ended = 0;
 `

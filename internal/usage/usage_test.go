@@ -1,0 +1,224 @@
+package usage
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// compact is a token with this jti; the signature is of no interest here.
+func compact(id string) string {
+	enc := base64.RawURLEncoding.EncodeToString
+	return enc([]byte(`{"alg":"ES256"}`)) + "." + enc([]byte(`{"iss":"i","jti":"`+id+`","sub":"u"}`)) + ".AAAA"
+}
+
+func id(n int) string { return fmt.Sprintf("%024d", n) }
+
+// TestDigestLeavesTheTagOut: tokens that differ in the tag alone have one digest, any
+// other difference makes another.
+func TestDigestLeavesTheTagOut(t *testing.T) {
+	payload := func(id, sub string) []byte { return []byte(`{"jti":"` + id + `","sub":"` + sub + `"}`) }
+	one, other := strings.Repeat("a", 12)+strings.Repeat("b", 12), strings.Repeat("a", 12)+strings.Repeat("c", 12)
+	want := Digest("h", payload(one, "u"), one)
+	if got := Digest("h", payload(other, "u"), other); !slices.Equal(got, want) || len(got) != 32 {
+		t.Errorf("digest with another tag = %x, want %x", got, want)
+	}
+	for name, got := range map[string][]byte{
+		"other header":  Digest("H", payload(one, "u"), one),
+		"other claims":  Digest("h", payload(one, "v"), one),
+		"other random":  Digest("h", payload("x"+one[1:], "u"), "x"+one[1:]),
+		"shifted frame": Digest("h.", payload(one, "u")[1:], one),
+	} {
+		if slices.Equal(got, want) {
+			t.Errorf("%s: the same digest", name)
+		}
+	}
+	for name, got := range map[string][]byte{
+		"short jti":   Digest("h", payload("short", "u"), "short"),
+		"another jti": Digest("h", payload(one, "u"), other),
+		"no jti":      Digest("h", []byte(`{}`), one),
+	} {
+		if got != nil {
+			t.Errorf("%s: digest %x, want none", name, got)
+		}
+	}
+}
+
+func TestDecodeBounds(t *testing.T) {
+	long := strings.Repeat("x", 257)
+	many := make([]Sighting, Most+1)
+	for i := range many {
+		many[i].ID = "x"
+	}
+	for name, r := range map[string]Report{
+		"no instance":   {Tokens: []Sighting{{ID: "x"}}},
+		"long instance": {Instance: long},
+		"no jti":        {Instance: "i", Tokens: []Sighting{{KeyID: "k"}}},
+		"long jti":      {Instance: "i", Tokens: []Sighting{{ID: long}}},
+		"long kid":      {Instance: "i", Tokens: []Sighting{{ID: "x", KeyID: long}}},
+		"long digest":   {Instance: "i", Tokens: []Sighting{{ID: "x", Digest: long}}},
+		"too many":      {Instance: "i", Tokens: many},
+	} {
+		body, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(body); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := Decode([]byte("{")); err == nil {
+		t.Error("half a report: no error")
+	}
+}
+
+// issuer answers reports in memory.
+type issuer struct {
+	reports []Report
+	shown   []string
+	ask     []string // shown for every report
+	err     error
+}
+
+func (i *issuer) post(_ context.Context, path string, body []byte) ([]byte, error) {
+	if i.err != nil {
+		return nil, i.err
+	}
+	if path == "/usage/token" {
+		var e Evidence
+		err := json.Unmarshal(body, &e)
+		i.shown = append(i.shown, e.Token)
+		return nil, err
+	}
+	r, err := Decode(body)
+	if err != nil {
+		return nil, err
+	}
+	i.reports = append(i.reports, r)
+	return json.Marshal(Answer{Show: i.ask})
+}
+
+func run(t *testing.T, i *issuer, f func(s *Sender)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s := NewSender("one", i.post, slog.New(slog.DiscardHandler))
+		done := make(chan struct{})
+		go func() { defer close(done); _ = s.Run(ctx) }()
+		f(s)
+		stop()
+		<-done
+	})
+}
+
+// TestSenderBatches: all that was seen arrives, in reports of bounded size, and no report
+// holds a token.
+func TestSenderBatches(t *testing.T) {
+	i := &issuer{}
+	run(t, i, func(s *Sender) {
+		for n := range 2*Most + 1 {
+			s.Saw("k", id(n), compact(id(n)))
+		}
+		time.Sleep(2 * every)
+		synctest.Wait()
+	})
+	total := 0
+	for _, r := range i.reports {
+		total += len(r.Tokens)
+		for _, s := range r.Tokens {
+			if len(s.Bytes()) != 32 || s.KeyID != "k" || strings.Contains(s.Digest, ".") {
+				t.Fatalf("sighting %+v", s)
+			}
+		}
+	}
+	if total != 2*Most+1 || len(i.reports) != 3 || len(i.shown) != 0 {
+		t.Errorf("%d tokens in %d reports, %d shown, want %d in 3 and none", total, len(i.reports), len(i.shown), 2*Most+1)
+	}
+}
+
+// TestSenderShowsWhatItReported and nothing else: an issuer that asks for another token,
+// or for too many, does not get them.
+func TestSenderShowsWhatItReported(t *testing.T) {
+	i := &issuer{ask: []string{id(1), "never seen"}}
+	for n := range 100 {
+		i.ask = append(i.ask, id(n+2))
+	}
+	run(t, i, func(s *Sender) {
+		s.Saw("k", id(0), compact(id(0)))
+		s.Saw("k", id(1), compact(id(1)))
+		time.Sleep(2 * every)
+		synctest.Wait()
+	})
+	if want := []string{compact(id(1))}; !slices.Equal(i.shown, want) {
+		t.Errorf("shown %q, want the one that was reported", i.shown)
+	}
+}
+
+// TestSenderSaysWhatItDropped: it never waits, and what was lost is counted once.
+func TestSenderSaysWhatItDropped(t *testing.T) {
+	i := &issuer{}
+	run(t, i, func(s *Sender) {
+		for n := range queued + 7 {
+			s.Saw("k", id(n), compact(id(n)))
+		}
+		time.Sleep(2 * every)
+		synctest.Wait()
+		s.Saw("k", id(0), compact(id(0)))
+		time.Sleep(2 * every)
+		synctest.Wait()
+	})
+	if got := i.reports[0].Dropped; got != 7 {
+		t.Errorf("dropped = %d, want 7", got)
+	}
+	if got := i.reports[len(i.reports)-1].Dropped; got != 0 {
+		t.Errorf("dropped = %d in the last report, want 0", got)
+	}
+}
+
+// TestSenderLeavesAnIssuerAlone that takes no reports, and asks again much later.
+func TestSenderLeavesAnIssuerAlone(t *testing.T) {
+	i, asked := &issuer{}, 0
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s := NewSender("one", func(ctx context.Context, path string, body []byte) ([]byte, error) {
+			asked++
+			return nil, fmt.Errorf("no such path: %w", ErrAbsent)
+		}, slog.New(slog.DiscardHandler))
+		done := make(chan struct{})
+		go func() { defer close(done); _ = s.Run(ctx) }()
+		for range 30 {
+			s.Saw("k", id(0), compact(id(0)))
+			time.Sleep(absence / 10)
+		}
+		stop()
+		<-done
+	})
+	if asked < 2 || asked > 4 || len(i.reports) != 0 {
+		t.Errorf("asked %d times in half an hour, want about 3", asked)
+	}
+}
+
+// TestSenderGoesOnAfterFailures.
+func TestSenderGoesOnAfterFailures(t *testing.T) {
+	i := &issuer{err: errors.New("down")}
+	run(t, i, func(s *Sender) {
+		s.Saw("k", id(0), compact(id(0)))
+		time.Sleep(2 * every)
+		synctest.Wait()
+		i.err = nil
+		s.Saw("k", id(1), compact(id(1)))
+		time.Sleep(2 * every)
+		synctest.Wait()
+	})
+	if len(i.reports) != 1 || i.reports[0].Dropped != 1 || i.reports[0].Tokens[0].ID != id(1) {
+		t.Errorf("reports = %+v, want one, of the second, that says the first was lost", i.reports)
+	}
+}
