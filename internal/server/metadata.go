@@ -18,6 +18,7 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, oauth.Metadata{
 		Issuer: i, AuthorizationEndpoint: i + "/authorize", TokenEndpoint: i + "/token", JWKSURI: i + "/jwks",
 		RevocationEndpoint: i + "/revoke", IntrospectionEndpoint: i + "/introspect", UserinfoEndpoint: i + "/userinfo",
+		GlobalRevocationEndpoint: i + globalPath,
 		Scopes:                   []string{oauth.ScopeOpenID, oauth.ScopeProfile, oauth.ScopeEmail, oauth.ScopeOffline},
 		ResponseTypes:            []string{oauth.ResponseCode},
 		ResponseModes:            []string{oauth.ModeQuery},

@@ -43,6 +43,7 @@ const serverDocument = `{
 	"revocation_endpoint": "ISSUER/revoke",
 	"introspection_endpoint": "ISSUER/introspect",
 	"userinfo_endpoint": "ISSUER/userinfo",
+	"global_token_revocation_endpoint": "ISSUER/revoke/global",
 	"scopes_supported": ["openid", "profile", "email", "offline_access"],
 	"response_types_supported": ["code"],
 	"response_modes_supported": ["query"],

@@ -62,7 +62,9 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET "+s.userinfo.MetadataPath(), s.userinfo.Metadata())
 	mux.Handle("GET "+s.admin.MetadataPath(), s.admin.Metadata())
 	mux.HandleFunc("GET /.well-known/oauth-protected-resource/feed", s.describeFeed(feedResource.URI))
-	adminRoutes(mux, s.cfg.Admin, s.Address, s.protect(operators.URI))
+	protect := s.protect(operators.URI)
+	mux.HandleFunc(globalPath, only([]string{http.MethodPost}, s.global(protect).ServeHTTP))
+	adminRoutes(mux, s.cfg.Admin, s.Address, protect)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.page(w, r, http.StatusNotFound, "There is nothing at this address.")
 	})

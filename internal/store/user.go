@@ -69,6 +69,12 @@ func (tx *Tx) Users(after string, limit int) ([]*User, error) {
 		ORDER BY id LIMIT $3`, tx.issuer, after, limit)
 }
 
+// UsersByEmail lists the people with an e-mail address, compared as stored, by id.
+func (tx *Tx) UsersByEmail(email string) ([]*User, error) {
+	return list(tx, scanUser, `SELECT `+userColumns+` FROM users WHERE issuer = $1 AND email = $2 AND email <> ''
+		ORDER BY id`, tx.issuer, email)
+}
+
 const attemptColumns = `name, level, at`
 
 // Attempt finds the state of a rate limit; one that was never put is zero but for its key.
