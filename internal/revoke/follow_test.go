@@ -2,8 +2,10 @@ package revoke
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -125,6 +127,71 @@ func TestReplicas(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCutOffReplicaGoesSilent: a replica that cannot read the database vouches for nothing,
+// although its guards' connections stand; they see their state age.
+func TestCutOffReplicaGoesSilent(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, open func(string) *store.DB) {
+		db := open(issuer)
+		ctx, stop := context.WithCancel(t.Context())
+		var loops sync.WaitGroup
+		defer loops.Wait()
+		defer stop()
+		plainly := func(payload []byte) (string, error) { return base64.RawURLEncoding.EncodeToString(payload), nil }
+		log, err := feed.NewLog(feed.LogConfig{
+			Issuer: issuer, Epoch: "e", Key: make([]byte, 32), Sign: plainly, Heartbeat: 20 * time.Millisecond,
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &Follower{DB: db, Log: log, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Poll: 20 * time.Millisecond}
+		if err := f.Load(ctx); err != nil {
+			t.Fatal(err)
+		}
+		loops.Go(func() { _ = f.Run(ctx) })
+		loops.Go(func() { _ = log.Run(ctx) })
+		server := httptest.NewServer(log.Events())
+		defer server.Close()
+		defer stop() // lets the stream go, which Close waits for
+		reader, err := feed.NewReader(feed.ReaderConfig{
+			Issuer: issuer, URL: server.URL, Credential: func(context.Context) (string, error) { return "x", nil },
+			Verify: func(_ context.Context, compact string) ([]byte, error) {
+				return base64.RawURLEncoding.DecodeString(compact)
+			},
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loops.Go(func() { _ = reader.Run(ctx) })
+		age := func() time.Duration { v := reader.View(); return v.Age(time.Now()) }
+		deadline := time.Now().Add(10 * time.Second)
+		for v := reader.View(); !v.Ready || age() > 200*time.Millisecond; v = reader.View() {
+			if time.Now().After(deadline) {
+				t.Fatalf("the reader is not up to date: %+v", v)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if err := db.Close(); err != nil { // the database is gone for this replica
+			t.Fatal(err)
+		}
+		cut := time.Now()
+		for age() < 1500*time.Millisecond {
+			if time.Since(cut) > 10*time.Second {
+				t.Fatalf("the state is %v old %v after the replica lost the database", age(), time.Since(cut))
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		// Heartbeats need a reading of the head younger than 500 ms.
+		if vouched := reader.View().AsOf; vouched.After(cut.Add(time.Second)) {
+			t.Errorf("the replica vouched for %v after it was cut off", vouched.Sub(cut))
+		}
+		if log.Subscribers() != 1 {
+			t.Errorf("%d connections, want the one to stand", log.Subscribers())
+		}
+	})
 }
 
 func until(kind string, now time.Time) time.Time {
