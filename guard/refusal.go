@@ -3,12 +3,15 @@ package guard
 import (
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/internal/usage"
 )
 
 // Reasons of refusals, one for each check. They are stable: use them as labels
@@ -100,9 +103,11 @@ type Refusal struct {
 	Code       string   // invalid_token, insufficient_scope, …; "" when nothing was presented
 	Challenges []string // WWW-Authenticate values; none with 503
 	Reason     string   // one of the constants
-	ID         string   // receipt id, also in the problem body
+	ID         string   // receipt id, also in the problem body, in the log, and in the issuer's log
 
 	cause error
+	entry *entry        // of a token whose signature was verified; nil else
+	stale time.Duration // how old the revocation state was
 }
 
 // Error names the reason and what lay behind it.
@@ -115,6 +120,18 @@ func (r *Refusal) Error() string {
 
 // Unwrap returns what lay behind the refusal.
 func (r *Refusal) Unwrap() error { return r.cause }
+
+// report is what the issuer is told of it.
+func (r *Refusal) report() usage.Refusal {
+	out := usage.Refusal{Receipt: r.ID, Reason: r.Reason, Stale: r.stale.Milliseconds()}
+	if r.cause != nil {
+		out.Detail = fmt.Sprintf("%.200s", r.cause.Error())
+	}
+	if r.entry != nil {
+		out.KeyID, out.ID = r.entry.kid, r.entry.claims.ID
+	}
+	return out
+}
 
 // ServeHTTP writes the refusal (RFC 9457).
 func (r *Refusal) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -140,10 +157,17 @@ func (r *Refusal) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 // refuse counts a fault and turns it into an answer.
-func (g *Guard) refuse(c credential, n *Need, f fault) *Refusal {
+func (g *Guard) refuse(c credential, n *Need, f fault, e *entry) *Refusal {
 	g.refusals[f.reason].Add(1)
 	status, code := answer(f.reason)
-	r := &Refusal{Status: status, Code: code, Reason: f.reason, ID: rand.Text(), cause: f.cause}
+	v := g.feed.View()
+	r := &Refusal{
+		Status: status, Code: code, Reason: f.reason, ID: rand.Text(),
+		cause: f.cause, entry: e, stale: v.Age(g.cfg.Now()),
+	}
+	if g.usage != nil && f.reason != ReasonMissing {
+		g.usage.Refused(r.report())
+	}
 	if status != http.StatusServiceUnavailable {
 		r.Challenges = g.challenges(c.scheme, f.reason, code, n)
 	}

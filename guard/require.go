@@ -69,7 +69,10 @@ func (e *engine) log(ctx context.Context, r *Refusal) {
 	if r.Reason == ReasonMissing {
 		level = slog.LevelDebug
 	}
-	attrs := []slog.Attr{slog.String("reason", r.Reason), slog.Int("status", r.Status), slog.String("id", r.ID)}
+	attrs := []slog.Attr{slog.String("reason", r.Reason), slog.Int("status", r.Status), slog.String("id", r.ID), slog.Duration("stale", r.stale)}
+	if r.entry != nil {
+		attrs = append(attrs, slog.String("kid", r.entry.kid), slog.Any("", r.entry.claims)) // sub client_id jti grant_id, inline
+	}
 	if r.cause != nil {
 		attrs = append(attrs, slog.Any("error", r.cause))
 	}

@@ -50,14 +50,14 @@ func (g *Guard) Verify(r *http.Request, n Need) (*token.Claims, error) {
 func (g *Guard) verify(r *http.Request, n *Need) (*entry, *Refusal) {
 	c, f := present(r)
 	if f.reason != "" {
-		return nil, g.refuse(c, n, f)
+		return nil, g.refuse(c, n, f, nil)
 	}
 	e, f := g.open(r.Context(), c.token, g.audience)
 	if f.reason == "" {
 		f = g.admit(r, c, e, n)
 	}
 	if f.reason != "" {
-		return nil, g.refuse(c, n, f)
+		return nil, g.refuse(c, n, f, e)
 	}
 	return e, nil
 }

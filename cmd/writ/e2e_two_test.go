@@ -125,6 +125,24 @@ func TestTwoProcesses(t *testing.T) {
 			})
 		}
 	})
+	t.Run("a receipt finds the decision in both logs", func(t *testing.T) {
+		r := d.call(t, http.MethodPost, orders, d.token(t, "reader"))
+		var told struct{ ID string }
+		r.decode(t, &told)
+		if r.status != http.StatusForbidden || told.ID == "" {
+			t.Fatalf("status %d, %s, want 403 with a receipt", r.status, r.body)
+		}
+		for name, p := range map[string]*process{"gateway": d.gateway, "authorization server": d.process} {
+			within(t, patience, "the "+name+"'s log has the receipt", func() error {
+				for line := range strings.Lines(p.out.String()) {
+					if strings.Contains(line, told.ID) && strings.Contains(line, "reason=scope") {
+						return nil
+					}
+				}
+				return errors.New("not yet")
+			})
+		}
+	})
 	t.Run("routes change without a restart", func(t *testing.T) { d.checkReload(t) })
 	t.Run("the authorization server stops and comes back", func(t *testing.T) {
 		d.checkRestart(t, func() {

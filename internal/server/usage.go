@@ -14,7 +14,8 @@ import (
 // usage takes a guard's report of the tokens it saw, and asks for the whole of those
 // that this issuer may not have made.
 func (s *Server) usage(w http.ResponseWriter, r *http.Request) {
-	if _, err := s.follower(r, grant.ScopeUsageWrite); err != nil {
+	c, err := s.follower(r, grant.ScopeUsageWrite)
+	if err != nil {
 		s.failBearer(w, r, err)
 		return
 	}
@@ -31,6 +32,10 @@ func (s *Server) usage(w http.ResponseWriter, r *http.Request) {
 	seen := make([]grant.Sighting, 0, len(report.Tokens))
 	for _, t := range report.Tokens {
 		seen = append(seen, grant.Sighting{ID: t.ID, Digest: t.Bytes()})
+	}
+	for _, f := range report.Refusals { // so that a receipt is found here too
+		s.cfg.Logger.Info("guard refused", "id", f.Receipt, "reason", f.Reason, "detail", f.Detail, "kid", f.KeyID,
+			"jti", f.ID, "stale_ms", f.Stale, "client_id", c.ClientID, "instance", report.Instance)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, usage.Answer{Show: s.cfg.Authority.Sighted(seen)})

@@ -33,6 +33,7 @@ type Sender struct {
 	post     Post
 	logger   *slog.Logger
 	queue    chan sight
+	refusals chan Refusal
 	dropped  atomic.Uint64
 }
 
@@ -41,7 +42,7 @@ type sight struct{ kid, id, compact string }
 
 // NewSender returns a Sender for one process. Run does the rest.
 func NewSender(instance string, post Post, logger *slog.Logger) *Sender {
-	return &Sender{instance: instance, post: post, logger: logger, queue: make(chan sight, queued)}
+	return &Sender{instance: instance, post: post, logger: logger, queue: make(chan sight, queued), refusals: make(chan Refusal, MostRefusals)}
 }
 
 // Saw notes a token whose signature was verified. It never waits.
@@ -50,6 +51,15 @@ func (s *Sender) Saw(kid, id, compact string) {
 	case s.queue <- sight{kid, id, compact}:
 	default:
 		s.dropped.Add(1)
+	}
+}
+
+// Refused notes a refusal. It never waits: of many at a time some stay in the guard's
+// log alone.
+func (s *Sender) Refused(r Refusal) {
+	select {
+	case s.refusals <- r:
+	default:
 	}
 }
 
@@ -65,8 +75,9 @@ func (s *Sender) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		for batch := s.take(); len(batch) > 0; batch = s.take() {
+		for batch := s.take(); len(batch) > 0 || len(s.refusals) > 0; batch = s.take() {
 			if time.Now().Before(silent) {
+				s.refused()
 				continue // dropped
 			}
 			err := s.report(ctx, batch)
@@ -103,10 +114,24 @@ func (s *Sender) take() []sight {
 	return batch
 }
 
+// refused empties the queue of refusals.
+func (s *Sender) refused() []Refusal {
+	var all []Refusal
+	for range MostRefusals {
+		select {
+		case r := <-s.refusals:
+			all = append(all, r)
+		default:
+			return all
+		}
+	}
+	return all
+}
+
 // report sends one batch and shows what the issuer asks to see.
 func (s *Sender) report(ctx context.Context, batch []sight) error {
 	dropped := s.dropped.Load()
-	r := Report{Instance: s.instance, Dropped: dropped}
+	r := Report{Instance: s.instance, Dropped: dropped, Tokens: []Sighting{}, Refusals: s.refused()}
 	for _, one := range batch {
 		r.Tokens = append(r.Tokens, one.sighting())
 	}

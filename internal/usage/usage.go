@@ -23,11 +23,22 @@ type Sighting struct {
 	Digest string `json:"digest"` // base64url of Digest; "" when the jti is none of the issuer's
 }
 
+// A Refusal is one that a guard made, so that its receipt is found at the server too.
+type Refusal struct {
+	Receipt string `json:"receipt"`          // the id that the caller was told
+	Reason  string `json:"reason"`           // which check failed, as package guard spells it
+	Detail  string `json:"detail,omitempty"` // what lay behind it: a rule's position, a key
+	KeyID   string `json:"kid,omitempty"`    // of a token whose signature was verified
+	ID      string `json:"jti,omitempty"`    // of such a token
+	Stale   int64  `json:"stale_ms"`         // how old the guard's revocation state was
+}
+
 // Report is the body of POST <issuer>/usage.
 type Report struct {
-	Instance string     `json:"instance"`          // which process of the guard
-	Tokens   []Sighting `json:"tokens"`            // at most Most
-	Dropped  uint64     `json:"dropped,omitempty"` // sightings that were lost since the last report
+	Instance string     `json:"instance"`           // which process of the guard
+	Tokens   []Sighting `json:"tokens"`             // at most Most
+	Refusals []Refusal  `json:"refusals,omitempty"` // at most MostRefusals: the rest is in the guard's log alone
+	Dropped  uint64     `json:"dropped,omitempty"`  // sightings that were lost since the last report
 }
 
 // Answer is what the server says: whose whole tokens it wants to see.
@@ -40,8 +51,11 @@ type Evidence struct {
 	Token string `json:"token"` // compact
 }
 
-// Most is how many sightings a report may have.
-const Most = 1000
+// How much a report may have.
+const (
+	Most         = 1000 // sightings
+	MostRefusals = 100
+)
 
 const (
 	idLength  = 24 // characters of a jti: 12 of random bytes, then those of the tag
@@ -91,6 +105,13 @@ func Decode(body []byte) (Report, error) {
 		return r, errors.New("usage: report without an instance")
 	case len(r.Tokens) > Most:
 		return r, fmt.Errorf("usage: report of %d tokens, want at most %d", len(r.Tokens), Most)
+	case len(r.Refusals) > MostRefusals:
+		return r, fmt.Errorf("usage: report of %d refusals, want at most %d", len(r.Refusals), MostRefusals)
+	}
+	for i, f := range r.Refusals {
+		if f.Receipt == "" || len(f.Receipt)+len(f.Reason)+len(f.Detail)+len(f.KeyID)+len(f.ID) > 5*longest {
+			return r, fmt.Errorf("usage: refusal %d of the report has no receipt, or something too long", i)
+		}
 	}
 	for i, s := range r.Tokens {
 		if s.ID == "" || len(s.ID) > longest || len(s.KeyID) > longest || len(s.Digest) > longest {

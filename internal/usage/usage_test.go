@@ -66,6 +66,9 @@ func TestDecodeBounds(t *testing.T) {
 		"long kid":      {Instance: "i", Tokens: []Sighting{{ID: "x", KeyID: long}}},
 		"long digest":   {Instance: "i", Tokens: []Sighting{{ID: "x", Digest: long}}},
 		"too many":      {Instance: "i", Tokens: many},
+		"no receipt":    {Instance: "i", Refusals: []Refusal{{Reason: "expired"}}},
+		"long detail":   {Instance: "i", Refusals: []Refusal{{Receipt: "x", Detail: strings.Repeat("x", 2000)}}},
+		"too refusing":  {Instance: "i", Refusals: make([]Refusal, MostRefusals+1)},
 	} {
 		body, err := json.Marshal(r)
 		if err != nil {
@@ -180,6 +183,21 @@ func TestSenderSaysWhatItDropped(t *testing.T) {
 	}
 	if got := i.reports[len(i.reports)-1].Dropped; got != 0 {
 		t.Errorf("dropped = %d in the last report, want 0", got)
+	}
+}
+
+// TestSenderTellsOfRefusals, as many as fit into a report, without waiting for a sighting.
+func TestSenderTellsOfRefusals(t *testing.T) {
+	i := &issuer{}
+	run(t, i, func(s *Sender) {
+		for n := range 2 * MostRefusals {
+			s.Refused(Refusal{Receipt: id(n), Reason: "expired"})
+		}
+		time.Sleep(2 * every)
+		synctest.Wait()
+	})
+	if len(i.reports) != 1 || len(i.reports[0].Refusals) != MostRefusals || i.reports[0].Refusals[0].Receipt != id(0) {
+		t.Errorf("%d reports, want one with %d refusals", len(i.reports), MostRefusals)
 	}
 }
 
