@@ -6,6 +6,7 @@
 // The package itself holds nothing. Start at the one you need:
 //
 //   - guard verifies access tokens in a resource server, for net/http.
+//   - grpcguard does the same for gRPC servers.
 //   - relay carries the caller's identity on to the next service.
 //   - token is the claims that guard hands to a handler; scope is their scope.
 //   - guardtest is a signing issuer for the tests of a service that uses guard.
