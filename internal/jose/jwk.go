@@ -97,6 +97,9 @@ func (j *jwk) public() (crypto.PublicKey, error) {
 		if err != nil {
 			return nil, fmt.Errorf("x: %w", err)
 		}
+		if isLowOrder(point) {
+			return nil, errors.New("x: a point of low order")
+		}
 		return ed25519.PublicKey(point), nil
 	case j.kty == "RSA":
 		return j.rsa()
