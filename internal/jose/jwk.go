@@ -125,7 +125,11 @@ func (j *jwk) rsa() (crypto.PublicKey, error) {
 	if exponent.BitLen() > 31 {
 		return nil, errors.New("e: too large")
 	}
-	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent.Int64())}, nil
+	modulus := new(big.Int).SetBytes(n)
+	if isROCA(modulus) {
+		return nil, errors.New("n: of a generator whose keys can be factored")
+	}
+	return &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}, nil
 }
 
 // coordinate appends to dst, which must then have the wanted length.

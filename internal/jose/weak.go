@@ -2,6 +2,7 @@ package jose
 
 import (
 	"encoding/hex"
+	"math/big"
 	"slices"
 )
 
@@ -24,4 +25,27 @@ func isLowOrder(key []byte) bool {
 	y := slices.Clone(key)
 	y[len(y)-1] &= 0x7f // the sign of x
 	return slices.Contains(lowOrder, hex.EncodeToString(y))
+}
+
+// fingerprint is the primes below 163 of which 65537 generates not the whole
+// multiplicative group.
+var fingerprint = []int64{11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157}
+
+// isROCA reports whether an RSA modulus has the form of those that smart cards
+// and TPMs with Infineon's library made until 2017, whose factors are within
+// reach (CVE-2017-15361): modulo each small prime it is a power of 65537. Of
+// honest moduli one in two hundred million has that form too.
+func isROCA(n *big.Int) bool {
+	for _, p := range fingerprint {
+		rest := new(big.Int).Mod(n, big.NewInt(p)).Int64()
+		power, found := int64(1), false
+		for range p {
+			found = found || power == rest
+			power = power * 65537 % p
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
 }
