@@ -17,6 +17,7 @@ import (
 type jwk struct {
 	kty, crv, alg, kid, use string
 	x, y, n, e              string // still base64url
+	limited                 bool   // to the operations in ops
 	ops                     []string
 }
 
@@ -31,7 +32,7 @@ func ParseKey(raw []byte) (Key, error) {
 	if j.use != "" && j.use != "sig" {
 		return Key{}, errors.New("use: not for signatures")
 	}
-	if j.ops != nil && !slices.Contains(j.ops, "verify") {
+	if j.limited && !slices.Contains(j.ops, "verify") {
 		return Key{}, errors.New("key_ops: not for verifying")
 	}
 	public, err := j.public()
@@ -69,6 +70,7 @@ func (j *jwk) set(name, value string) (err error) {
 	case "e":
 		j.e, err = String(value)
 	case "key_ops":
+		j.limited = true
 		j.ops, err = Strings(value)
 	case "d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv":
 		err = errors.New("private member in a public key")
