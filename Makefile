@@ -2,10 +2,12 @@
 PKGS ?= ./...
 # How long `make soak` spends on each fuzz target.
 FUZZTIME ?= 30s
+# The same for targets that hold us against another implementation (*Against*).
+FUZZLONG ?= 10m
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-export PKGS FUZZTIME
+export PKGS FUZZTIME FUZZLONG
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test quick soak bench fmt clean
@@ -28,7 +30,7 @@ quick: ## run vet and the short tests, on SQLite only; for while you work
 	@env -u WRIT_TEST_POSTGRES -u WRIT_TEST_CHROMIUM -u WRIT_TEST_REQUIRE go test -short -timeout 80s $(PKGS)
 	@echo 'Left out: race detector, PostgreSQL, browser, static analysis and long tests. "make test" runs all.'
 
-soak: ## run the long tests: soak, kill, and each fuzz target for FUZZTIME
+soak: ## run the long tests: soak, kill, and each fuzz target for FUZZTIME or FUZZLONG
 	@scripts/soak
 
 bench: ## measure: writ bench, then the Go benchmarks

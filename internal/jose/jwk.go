@@ -17,6 +17,7 @@ import (
 type jwk struct {
 	kty, crv, alg, kid, use string
 	x, y, n, e              string // still base64url
+	limited                 bool   // to the operations in ops
 	ops                     []string
 }
 
@@ -31,7 +32,7 @@ func ParseKey(raw []byte) (Key, error) {
 	if j.use != "" && j.use != "sig" {
 		return Key{}, errors.New("use: not for signatures")
 	}
-	if j.ops != nil && !slices.Contains(j.ops, "verify") {
+	if j.limited && !slices.Contains(j.ops, "verify") {
 		return Key{}, errors.New("key_ops: not for verifying")
 	}
 	public, err := j.public()
@@ -69,6 +70,7 @@ func (j *jwk) set(name, value string) (err error) {
 	case "e":
 		j.e, err = String(value)
 	case "key_ops":
+		j.limited = true
 		j.ops, err = Strings(value)
 	case "d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv":
 		err = errors.New("private member in a public key")
@@ -97,6 +99,9 @@ func (j *jwk) public() (crypto.PublicKey, error) {
 		if err != nil {
 			return nil, fmt.Errorf("x: %w", err)
 		}
+		if isLowOrder(point) {
+			return nil, errors.New("x: a point of low order")
+		}
 		return ed25519.PublicKey(point), nil
 	case j.kty == "RSA":
 		return j.rsa()
@@ -122,7 +127,11 @@ func (j *jwk) rsa() (crypto.PublicKey, error) {
 	if exponent.BitLen() > 31 {
 		return nil, errors.New("e: too large")
 	}
-	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent.Int64())}, nil
+	modulus := new(big.Int).SetBytes(n)
+	if isROCA(modulus) {
+		return nil, errors.New("n: of a generator whose keys can be factored")
+	}
+	return &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}, nil
 }
 
 // coordinate appends to dst, which must then have the wanted length.

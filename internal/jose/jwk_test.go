@@ -79,6 +79,7 @@ func TestParseKeyRefuses(t *testing.T) {
 		"alg no string":         with(t, rfc7515EC, map[string]any{"alg": 1}),
 		"encryption":            with(t, rfc7515EC, map[string]any{"use": "enc"}),
 		"operation sign":        with(t, rfc7515EC, map[string]any{"key_ops": []string{"sign"}}),
+		"no operation":          with(t, rfc7515EC, map[string]any{"key_ops": []string{}}),
 		"operations no list":    with(t, rfc7515EC, map[string]any{"key_ops": "verify"}),
 		"private EC":            with(t, rfc7515EC, map[string]any{"d": "AAAA"}),
 		"private Ed25519":       with(t, rfc8037Ed, map[string]any{"d": "AAAA"}),
