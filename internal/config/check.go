@@ -83,6 +83,8 @@ func (c *checker) gateway(g *Gateway) {
 	c.tls("gateway.tls", g.TLS)
 	c.listen("gateway.check.listen", g.Check.Listen)
 	c.tls("gateway.check.tls", g.Check.TLS)
+	c.listen("gateway.envoy.listen", g.Envoy.Listen)
+	c.tls("gateway.envoy.tls", g.Envoy.TLS)
 	if g.Check.Listen == "" && (g.Check.TLS.Cert != "" || g.Check.TrustedProxies != nil) {
 		c.wrong("gateway.check", "needs listen: an address that only proxies reach")
 	}

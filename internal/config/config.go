@@ -91,6 +91,7 @@ type Gateway struct {
 	UpstreamCAFile   string         `yaml:"upstream_ca_file"`
 	InsecureHTTP     bool           `yaml:"insecure_http"`
 	Check            Check          `yaml:"check"`
+	Envoy            Check          `yaml:"envoy"`
 	Routes           []Route        `yaml:"routes"`
 }
 

@@ -61,6 +61,12 @@ gateway:
       cert: CERT
       key: KEY
     trusted_proxies: [10.0.0.0/8]
+  envoy:
+    listen: 127.0.0.1:8403
+    tls:
+      cert: CERT
+      key: KEY
+    trusted_proxies: [10.0.0.0/8]
   routes:
     - host: api.example.com
       path: /orders

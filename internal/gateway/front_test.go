@@ -24,7 +24,9 @@ type front struct {
 	env   string   // which variable names the program
 	files []string // in doc/forward-auth; the first is its configuration
 	args  []string // DIR is where the files are
-	wrap  string   // what the configuration stands in; CONF is the first file
+	wrap  string   // what the configuration stands in
+
+	apart bool // asks a process of its own, over gRPC
 }
 
 var fronts = []front{
@@ -43,8 +45,9 @@ http {
     scgi_temp_path DIR/scgi;
     include DIR/nginx.conf;
 }
-`},
-	{"haproxy", "WRIT_TEST_HAPROXY", []string{"haproxy.cfg", "writ.lua"}, []string{"-db", "-f", "DIR/haproxy.cfg"}, ""},
+`, false},
+	{"haproxy", "WRIT_TEST_HAPROXY", []string{"haproxy.cfg", "writ.lua"}, []string{"-db", "-f", "DIR/haproxy.cfg"}, "", false},
+	{"envoy", "WRIT_TEST_ENVOY", []string{"envoy.yaml"}, []string{"-c", "DIR/envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "warning"}, "", true},
 }
 
 // program is the path of the proxy, "" where it is not to be had.
@@ -61,15 +64,20 @@ func (f front) program(t testing.TB) string {
 // address.
 func (f front) start(t testing.TB, program string, g *Gateway, service string) string {
 	t.Helper()
-	checker := httptest.NewServer(g.Checker(nil))
-	t.Cleanup(checker.Close)
 	own := httptest.NewServer(g)
 	t.Cleanup(own.Close)
+	addresses := map[string]string{"127.0.0.1:8401": address(own.URL), "127.0.0.1:9001": address(service)}
+	if f.apart {
+		addresses["127.0.0.1:8403"] = serveEnvoy(t, g)
+	} else {
+		checker := httptest.NewServer(g.Checker(nil))
+		t.Cleanup(checker.Close)
+		addresses["127.0.0.1:8402"] = address(checker.URL)
+	}
 	for range 5 {
 		port := free(t)
-		if f.run(t, program, map[string]string{
-			"127.0.0.1:8080": port, "127.0.0.1:8401": address(own.URL), "127.0.0.1:8402": address(checker.URL), "127.0.0.1:9001": address(service),
-		}) {
+		addresses["127.0.0.1:8080"] = port
+		if f.run(t, program, addresses) {
 			return port
 		}
 	}
@@ -101,7 +109,7 @@ func (f front) run(t testing.TB, program string, addresses map[string]string) bo
 	dir := t.TempDir()
 	pairs := []string{"/etc/haproxy/", dir + "/"}
 	for of, is := range addresses {
-		pairs = append(pairs, of, is)
+		pairs = append(pairs, of, is, spelled(of), spelled(is))
 	}
 	for _, name := range f.files {
 		text, err := os.ReadFile(filepath.Join("../../doc/forward-auth", name))
@@ -118,6 +126,12 @@ func (f front) run(t testing.TB, program string, addresses map[string]string) bo
 		args[i] = strings.ReplaceAll(arg, "DIR", dir)
 	}
 	return launch(t, exec.Command(program, args...), dir, addresses["127.0.0.1:8080"])
+}
+
+// spelled is an address as Envoy's configuration has it.
+func spelled(address string) string {
+	host, port, _ := strings.Cut(address, ":")
+	return "address: " + host + ", port_value: " + port
 }
 
 func write(t testing.TB, name, text string) {
@@ -220,6 +234,7 @@ func (c *court) gated(t *testing.T, name string, address func(g *Gateway, servic
 	}
 	d.refused = func() map[string]uint64 { return g.guard.State().Refusals }
 	d.address = address(g, service)
+	d.apart = name == "envoy"
 	c.doors = append(c.doors, d)
 }
 

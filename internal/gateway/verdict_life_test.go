@@ -22,6 +22,7 @@ func (c *court) twice(t *testing.T, compact, want string) {
 // itself or a token it came from.
 func TestHeldThenEnded(t *testing.T) {
 	c := newCourt(t)
+	c.asking(t)
 	const revoked = "401 invalid_token revoked"
 	for _, r := range []struct {
 		name  string

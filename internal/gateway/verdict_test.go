@@ -50,6 +50,7 @@ type door struct {
 	address string
 	reached atomic.Int64             // requests that came through
 	refused func() map[string]uint64 // the guard's own count, by reason
+	apart   bool                     // the guard is in another process, which has its own count and clock
 }
 
 // serve is the service behind a door. It says whose request it got.
@@ -69,7 +70,6 @@ func newCourt(t *testing.T) *court {
 		refused: func() map[string]uint64 { return c.gateway.guard.State().Refusals }}
 	c.service.mux.HandleFunc("/orders/", func(w http.ResponseWriter, r *http.Request) { c.welcome(t, front, w, r) })
 	c.doors = []*door{c.direct(t, c.now), front}
-	c.asking(t)
 	c.evil = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { c.asked.Add(1) }))
 	t.Cleanup(c.evil.Close)
 	c.kid, c.elsewhereKid = keyOf(t, c.issuer), keyOf(t, c.elsewhere)
@@ -185,7 +185,11 @@ func (d *door) ask(t *testing.T, request string) answer {
 		body:       receipt.ReplaceAllString(strings.TrimSpace(string(body)), `"id":"ID"`),
 		reached:    d.reached.Load() - reached,
 	}
-	a.verdict = fmt.Sprintf("%d %s %s", res.StatusCode, orNone(a.code()), orNone(strings.Join(reasons, "+")))
+	why := orNone(strings.Join(reasons, "+"))
+	if d.apart {
+		why = "?"
+	}
+	a.verdict = fmt.Sprintf("%d %s %s", res.StatusCode, orNone(a.code()), why)
 	return a
 }
 
@@ -225,7 +229,7 @@ func (a answer) faults(want string) []string {
 	for len(strings.Fields(want)) < 3 {
 		want += " -"
 	}
-	if a.verdict != want {
+	if said, mute := strings.CutSuffix(a.verdict, "?"); a.verdict != want && !(mute && strings.HasPrefix(want, said)) {
 		add("verdict %q, want %q; answer %.200s", a.verdict, want, a.body)
 	}
 	if strings.HasPrefix(want, "200 ") {
@@ -289,6 +293,7 @@ func (c *court) judge(t *testing.T, l letter, doors []*door) {
 // must pass before and after.
 func TestVerdicts(t *testing.T) {
 	c := newCourt(t)
+	c.asking(t)
 	all := c.pairs(t, readVerdicts(t))
 	for _, p := range all {
 		t.Run("cold/"+p.bad.Name, func(t *testing.T) { c.judge(t, p.bad, c.doors) })
