@@ -25,7 +25,7 @@ test: ## run every check: set-up, gofmt, vet, static analysis, known vulnerabili
 
 quick: ## run vet and the short tests, on SQLite only; for while you work
 	@go vet $(PKGS)
-	@env -u WRIT_TEST_POSTGRES -u WRIT_TEST_CHROMIUM -u WRIT_TEST_NGINX -u WRIT_TEST_HAPROXY -u WRIT_TEST_ENVOY -u WRIT_TEST_REQUIRE go test -short -timeout 80s $(PKGS)
+	@env -u WRIT_TEST_POSTGRES -u WRIT_TEST_CHROMIUM -u WRIT_TEST_NGINX -u WRIT_TEST_HAPROXY -u WRIT_TEST_CADDY -u WRIT_TEST_ENVOY -u WRIT_TEST_REQUIRE go test -short -timeout 80s $(PKGS)
 	@echo 'Left out: race detector, PostgreSQL, browser, proxies, static analysis and long tests. "make test" runs all.'
 
 soak: ## run the long tests: soak, kill, and each fuzz target for FUZZTIME

@@ -47,6 +47,7 @@ http {
 }
 `, false},
 	{"haproxy", "WRIT_TEST_HAPROXY", []string{"haproxy.cfg", "writ.lua"}, []string{"-db", "-f", "DIR/haproxy.cfg"}, "", false},
+	{"caddy", "WRIT_TEST_CADDY", []string{"Caddyfile"}, []string{"run", "--adapter", "caddyfile", "--config", "DIR/Caddyfile"}, "", false},
 	{"envoy", "WRIT_TEST_ENVOY", []string{"envoy.yaml"}, []string{"-c", "DIR/envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "warning"}, "", true},
 }
 
@@ -110,6 +111,9 @@ func (f front) run(t testing.TB, program string, addresses map[string]string) bo
 	pairs := []string{"/etc/haproxy/", dir + "/"}
 	for of, is := range addresses {
 		pairs = append(pairs, of, is, spelled(of), spelled(is))
+		if _, port, ok := strings.Cut(is, ":"); ok && of == "127.0.0.1:8080" {
+			pairs = append(pairs, "http://:8080", "http://:"+port)
+		}
 	}
 	for _, name := range f.files {
 		text, err := os.ReadFile(filepath.Join("../../doc/forward-auth", name))
