@@ -120,6 +120,38 @@ func TestDescriptions(t *testing.T) {
 	}
 }
 
+// Whatever the headers say, what is taken for a description says one thing: the
+// request that is judged has the path that is sent on.
+func FuzzDescriptions(f *testing.F) {
+	f.Add("X-Forwarded-Method", "GET", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "a", "X-Forwarded-Uri", "/a?b")
+	f.Add("X-Original-Method", "GET", "X-Original-URL", "http://a:1/b?c#d", "x_original_url", "http://b/", "X-Forwarded-For", "1.2.3.4, ::1")
+	f.Fuzz(func(t *testing.T, n1, v1, n2, v2, n3, v3, n4, v4 string) {
+		r := httptest.NewRequest("GET", checkPath, nil)
+		r.Header = make(http.Header)
+		for _, pair := range [][2]string{{n1, v1}, {n2, v2}, {n3, v3}, {n4, v4}} {
+			r.Header.Add(pair[0], pair[1])
+		}
+		asked, err := described(r)
+		if err != nil {
+			return
+		}
+		said := r.Header.Get("X-Forwarded-Method") + r.Header.Get("X-Forwarded-Host") + r.Header.Get("X-Forwarded-Uri") + r.Header.Get("X-Original-Method") + r.Header.Get("X-Original-Url")
+		for _, part := range []string{asked.Method, asked.Host, asked.RequestURI} {
+			if part == "" || !strings.Contains(said, part) {
+				t.Errorf("%q is judged, which nobody said in %q", part, r.Header)
+			}
+		}
+		if path, _, _ := strings.Cut(asked.RequestURI, "?"); !respelled(asked) && asked.URL.EscapedPath() != path || asked.URL.Host != "" || path[0] != '/' {
+			t.Errorf("path %q is judged as %q at %q", asked.RequestURI, asked.URL.EscapedPath(), asked.URL.Host)
+		}
+		for _, name := range append(forwardedFamily[:], originalFamily[:]...) {
+			if len(asked.Header[name]) > 0 {
+				t.Errorf("%s is taken for the client's", name)
+			}
+		}
+	})
+}
+
 // Who may ask, and how.
 func TestQuestions(t *testing.T) {
 	w := newWorld(t, nil)
