@@ -19,16 +19,16 @@ help: ## show this list
 setup: ## install what the checks need (Debian, as root), or say what is missing
 	@scripts/setup
 
-build: ## build ./bin/writ, one static binary
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/writ ./cmd/writ
+build: ## build ./bin/writ, one static binary, and ./bin/writ-envoy
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/writ ./cmd/writ-envoy
 
-test: ## run every check: set-up, gofmt, vet, static analysis, known vulnerabilities, race tests on both databases and in a browser
+test: ## run every check: set-up, gofmt, vet, static analysis, known vulnerabilities, race tests on both databases, in a browser and behind proxies
 	@scripts/test
 
 quick: ## run vet and the short tests, on SQLite only; for while you work
 	@go vet $(PKGS)
-	@env -u WRIT_TEST_POSTGRES -u WRIT_TEST_CHROMIUM -u WRIT_TEST_REQUIRE go test -short -timeout 80s $(PKGS)
-	@echo 'Left out: race detector, PostgreSQL, browser, static analysis and long tests. "make test" runs all.'
+	@env -u WRIT_TEST_POSTGRES -u WRIT_TEST_CHROMIUM -u WRIT_TEST_NGINX -u WRIT_TEST_HAPROXY -u WRIT_TEST_CADDY -u WRIT_TEST_ENVOY -u WRIT_TEST_REQUIRE go test -short -timeout 80s $(PKGS)
+	@echo 'Left out: race detector, PostgreSQL, browser, proxies, static analysis and long tests. "make test" runs all.'
 
 soak: ## run the long tests: soak, kill, and each fuzz target for FUZZTIME or FUZZLONG
 	@scripts/soak

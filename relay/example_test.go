@@ -90,3 +90,24 @@ func ExampleClient_Token() {
 	}
 	fmt.Println(len(token), "bytes, good until", expiry)
 }
+
+// A proxy asks which credential a request may go on with; the request's context
+// says who calls.
+func ExampleClient_Exchange() {
+	client, err := relay.New(relay.Config{Issuer: "https://as.example", ClientID: "orders", Secret: "from a file"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	stock, err := client.Exchange(relay.Target{Resource: "https://stock.example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.HandleFunc("GET /check", func(w http.ResponseWriter, r *http.Request) { // behind guard.Require
+		inner, err := stock.Authorization(r.Context())
+		if err != nil {
+			http.Error(w, "stock", http.StatusBadGateway)
+			return
+		}
+		w.Header().Set("Authorization", inner)
+	})
+}

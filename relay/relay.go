@@ -180,18 +180,21 @@ func (c *Client) Drop(t Target, token string) {
 
 // callerLease is the token for calls on behalf of the caller in ctx.
 func (c *Client) callerLease(ctx context.Context, to destination) (key, lease, error) {
-	caller, presented := guard.From(ctx), guard.Presented(ctx)
-	if caller == nil || presented == "" {
+	caller, k := guard.From(ctx), callerKey(ctx, to)
+	if caller == nil || k.caller == "" {
 		return key{}, lease{}, ErrNoCaller
 	}
-	k := key{caller: presented, resource: to.resource, scope: to.scope}
 	if l, ok := c.leases.held(k); ok {
 		return k, l, nil
 	}
 	l, err := c.leases.get(ctx, k, func(ctx context.Context) (lease, error) {
-		return c.exchange(ctx, presented, caller.Expiry, to)
+		return c.exchange(ctx, k.caller, caller.Expiry, to)
 	})
 	return k, l, err
+}
+
+func callerKey(ctx context.Context, to destination) key {
+	return key{caller: guard.Presented(ctx), resource: to.resource, scope: to.scope}
 }
 
 // ownLease is the token for calls as this client.

@@ -32,6 +32,7 @@ type domain struct {
 	dir     string
 	gateway *process
 	url     string // of the gateway
+	check   string // where proxies ask it
 	orders  *service
 	stock   *service
 }
@@ -47,7 +48,7 @@ func newDomain(t *testing.T) *domain {
 	dir := t.TempDir()
 	d := &domain{owner: t, dir: dir, authority: &authority{http: newClient(t)}}
 	listen, front := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
-	d.issuer, d.url = "http://"+listen, "http://"+front
+	d.issuer, d.url, d.check = "http://"+listen, "http://"+front, "http://127.0.0.1:"+freePort(t)
 	d.writ(t, "", "key", "seal", d.file("seal.key"))
 	d.write(t, "serve.yaml", fmt.Sprintf("serve:\n  issuer: %s\n  listen: %s\n  database: sqlite:%s\n  seal_key_file: %s\n",
 		d.issuer, listen, d.file("writ.db"), d.file("seal.key")))
@@ -96,8 +97,8 @@ func (d *domain) write(t *testing.T, name, text string) {
 func (d *domain) routes(t *testing.T, paths ...string) {
 	t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "gateway:\n  issuer: %s\n  url: %s\n  client_id: edge\n  client_secret_file: %s\n  routes:\n",
-		d.issuer, d.url, d.file("edge.secret"))
+	fmt.Fprintf(&b, "gateway:\n  issuer: %s\n  url: %s\n  client_id: edge\n  client_secret_file: %s\n  check: {listen: %q}\n  routes:\n",
+		d.issuer, d.url, d.file("edge.secret"), strings.TrimPrefix(d.check, "http://"))
 	for _, path := range paths {
 		fmt.Fprintf(&b, "    - path: %s\n      audience: %s/orders\n      upstream: %s\n      upstream_audience: %s\n"+
 			"      rules:\n        - {methods: [GET], scopes: [orders:read]}\n        - {methods: [POST], scopes: [orders:write]}\n",
@@ -168,6 +169,11 @@ func (d *domain) call(t *testing.T, method, address, token string) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return replied(t, res)
+}
+
+func replied(t *testing.T, res *http.Response) reply {
+	t.Helper()
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {

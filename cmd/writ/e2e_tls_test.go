@@ -171,14 +171,16 @@ func checkSuites(t *testing.T, address string, roots *x509.CertPool) {
 	}
 }
 
-// TestGatewayTLS runs the gateway with a certificate of its own. Its issuer need not
-// answer for that.
+// TestGatewayTLS runs the gateway with a certificate of its own, and another one
+// where proxies ask. Its issuer need not answer for that.
 func TestGatewayTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	roots := x509.NewCertPool()
 	roots.AddCert(certificate(t, dir, 1))
-	address := "127.0.0.1:" + freePort(t)
+	address, check, inner := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t), t.TempDir()
+	asking := x509.NewCertPool()
+	asking.AddCert(certificate(t, inner, 7))
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
 		if text != "" {
@@ -189,9 +191,10 @@ func TestGatewayTLS(t *testing.T) {
 		return path
 	}
 	config := file("gateway.yaml", fmt.Sprintf("gateway:\n  issuer: http://127.0.0.1:%s\n  url: https://%s\n  client_id: edge\n  client_secret_file: %s\n"+
+		"  check: {listen: %q, tls: {cert: %s/cert.pem, key: %s/key.pem}}\n"+
 		"  routes:\n    - path: /orders\n      audience: https://%s/orders\n      upstream: http://127.0.0.1:%s\n      upstream_audience: %s\n"+
 		"      rules:\n        - {methods: [GET], scopes: [orders:read]}\n",
-		freePort(t), address, file("edge.secret", secret("edge")), address, freePort(t), ordersName))
+		freePort(t), address, file("edge.secret", secret("edge")), check, inner, inner, address, freePort(t), ordersName))
 	p := run(t, "gateway", "--config", config, "--listen", address, "--tls-cert", file("cert.pem", ""), "--tls-key", file("key.pem", ""))
 	client := newClient(t)
 	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
@@ -204,4 +207,17 @@ func TestGatewayTLS(t *testing.T) {
 			t.Errorf("in the clear: %s, want a refusal", res.Status)
 		}
 	}
+	checkSuites(t, check, asking)
+	next := x509.NewCertPool()
+	next.AddCert(certificate(t, inner, 8))
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "proxies are shown the new certificate", func() error {
+		conn, err := tls.Dial("tcp", check, &tls.Config{RootCAs: next})
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
 }

@@ -85,7 +85,7 @@ func runGateway(parent context.Context, f gatewayFlags) error {
 		return err
 	}
 	cfg.Logger = log
-	certs, err := loadCertificates(file.Gateway.TLS.Cert, file.Gateway.TLS.Key)
+	certs, err := loadChains(file.Gateway)
 	if err != nil {
 		return err
 	}
@@ -93,21 +93,60 @@ func runGateway(parent context.Context, f gatewayFlags) error {
 	if err != nil {
 		return err
 	}
-	listeners, err := listen(file.Gateway.Listen, "--listen")
+	faces, err := certs.faces(file.Gateway, gate, log)
 	if err != nil {
 		return err
 	}
-	front := newFace("gateway", listeners, gate, log)
-	front.certs = certs
-	log.Info("gateway is up", "url", cfg.URL, "issuer", cfg.Issuer, "routes", len(cfg.Routes), "listen", listeners[0].Addr().String())
+	log.Info("gateway is up", "url", cfg.URL, "issuer", cfg.Issuer, "routes", len(cfg.Routes), "listen", faces[0].listeners[0].Addr().String())
 	hangup := func(ctx context.Context) error {
 		return onHangup(ctx, func() { reloaded(log, f.reload(gate, level, certs)) })
 	}
-	return serve(ctx, []*face{front}, hangup)
+	return serve(ctx, faces, hangup)
+}
+
+// chains are the certificates of a gateway's faces; nil where one speaks plain HTTP.
+type chains struct{ own, check *certificates }
+
+func loadChains(g *config.Gateway) (chains, error) {
+	own, err := loadCertificates(g.TLS.Cert, g.TLS.Key)
+	if err != nil {
+		return chains{}, err
+	}
+	check, err := loadCertificates(g.Check.TLS.Cert, g.Check.TLS.Key)
+	return chains{own, check}, err
+}
+
+// faces is the gateway, and beside it, where it is asked for, what proxies ask.
+func (c chains) faces(g *config.Gateway, gate *gateway.Gateway, log *slog.Logger) ([]*face, error) {
+	listeners, err := listen(g.Listen, "--listen")
+	if err != nil {
+		return nil, err
+	}
+	own := newFace("gateway", listeners, gate, log)
+	own.certs = c.own
+	if g.Check.Listen == "" {
+		return []*face{own}, nil
+	}
+	asked, err := listen(g.Check.Listen, "gateway.check.listen")
+	if err != nil {
+		closeAll(listeners)
+		return nil, err
+	}
+	check := newFace("check", asked, gate.Checker(g.Check.TrustedProxies), log)
+	check.certs = c.check
+	log.Info("proxies may ask", "listen", asked[0].Addr().String())
+	return []*face{own, check}, nil
+}
+
+func (c chains) reload() error {
+	if err := c.own.reload(); err != nil {
+		return err
+	}
+	return c.check.reload()
 }
 
 // reload reads the file again: all of it is put to use, or none.
-func (f gatewayFlags) reload(gate *gateway.Gateway, level *slog.LevelVar, certs *certificates) error {
+func (f gatewayFlags) reload(gate *gateway.Gateway, level *slog.LevelVar, certs chains) error {
 	file, err := f.read()
 	if err != nil {
 		return err

@@ -81,6 +81,13 @@ func (c *checker) gateway(g *Gateway) {
 	c.origin("gateway.issuer", g.Issuer, g.InsecureHTTP)
 	c.listen("gateway.listen", g.Listen)
 	c.tls("gateway.tls", g.TLS)
+	c.listen("gateway.check.listen", g.Check.Listen)
+	c.tls("gateway.check.tls", g.Check.TLS)
+	c.listen("gateway.envoy.listen", g.Envoy.Listen)
+	c.tls("gateway.envoy.tls", g.Envoy.TLS)
+	if g.Check.Listen == "" && (g.Check.TLS.Cert != "" || g.Check.TrustedProxies != nil) {
+		c.wrong("gateway.check", "needs listen: an address that only proxies reach")
+	}
 	c.lengths(map[string]time.Duration{"gateway.max_staleness": g.MaxStaleness, "gateway.dial_timeout": g.DialTimeout})
 	if g.MaxHeader < 0 {
 		c.wrong("gateway.max_header", "needs a bound")

@@ -90,7 +90,16 @@ type Gateway struct {
 	IdleConns        int            `yaml:"idle_conns"`
 	UpstreamCAFile   string         `yaml:"upstream_ca_file"`
 	InsecureHTTP     bool           `yaml:"insecure_http"`
+	Check            Check          `yaml:"check"`
+	Envoy            Check          `yaml:"envoy"`
 	Routes           []Route        `yaml:"routes"`
+}
+
+// Check is where proxies ask before they send a request on.
+type Check struct {
+	Listen         string         `yaml:"listen"` // "": nowhere
+	TLS            TLS            `yaml:"tls"`
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 }
 
 // Route sends requests under one path to one upstream.

@@ -55,6 +55,18 @@ gateway:
   idle_conns: 64
   upstream_ca_file: CERT
   insecure_http: true
+  check:
+    listen: 127.0.0.1:8402
+    tls:
+      cert: CERT
+      key: KEY
+    trusted_proxies: [10.0.0.0/8]
+  envoy:
+    listen: 127.0.0.1:8403
+    tls:
+      cert: CERT
+      key: KEY
+    trusted_proxies: [10.0.0.0/8]
   routes:
     - host: api.example.com
       path: /orders
@@ -198,6 +210,9 @@ func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
 		{"issuer with a path", "serve:\n  issuer: https://id.example.com/x\n", []string{"want scheme and host alone"}},
 		{"listen", "serve:\n  listen: 8400\n", []string{`serve.listen is "8400", want HOST:PORT`}},
 		{"half of TLS", "serve:\n  tls:\n    cert: a\n", []string{"writ.yaml:2: serve.tls needs both"}},
+		{"listen of the check", "gateway:\n  check:\n    listen: /run/check\n", []string{`writ.yaml:3: gateway.check.listen is "/run/check", want HOST:PORT`}},
+		{"check nowhere", "gateway:\n  check:\n    trusted_proxies: [10.0.0.0/8]\n", []string{"writ.yaml:2: gateway.check needs listen"}},
+		{"half of TLS of the check", "gateway:\n  check:\n    listen: 10.0.0.1:8402\n    tls: {key: a}\n", []string{"writ.yaml:4: gateway.check.tls needs both"}},
 		{"algorithm", "serve:\n  keys:\n    algorithms: [HS256]\n", []string{`writ.yaml:3: serve.keys.algorithms has "HS256"`}},
 		{"level", "log:\n  level: loud\n", []string{`writ.yaml:2: log.level is "loud", want debug, info, warn or error`}},
 		{"propagate", "gateway:\n  routes:\n    - path: /x\n      propagate: all\n", []string{`writ.yaml:4: gateway.routes[0].propagate is "all", want exchange or none`}},

@@ -102,6 +102,8 @@ func (f *File) Check() error {
 		c.required("gateway.issuer", g.Issuer)
 		c.required("gateway.url", g.URL)
 		c.certificate("gateway.tls", g.TLS)
+		c.certificate("gateway.check.tls", g.Check.TLS)
+		c.certificate("gateway.envoy.tls", g.Envoy.TLS)
 		c.build(g)
 	}
 	if f.Serve == nil && f.Gateway == nil {

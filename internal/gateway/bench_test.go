@@ -126,6 +126,27 @@ func BenchmarkOverhead(b *testing.B) {
 	}
 }
 
+// BenchmarkCheck is a question that a proxy asks, without the network.
+func BenchmarkCheck(b *testing.B) {
+	w := newWorld(b, func(cfg *Config) { cfg.Logger = slog.New(slog.DiscardHandler) })
+	checker := w.gateway.Checker(nil)
+	for _, c := range []struct{ name, path, audience string }{{"open", "/public", ""}, {"none", "/files", "/files"}, {"exchange", "/orders/7", "/orders"}} {
+		r := httptest.NewRequest("GET", checkPath, nil)
+		r.RemoteAddr, r.Header = "127.0.0.1:1", describedAs(map[string][]string{"X-Forwarded-Uri": {c.path}, "Accept": {"*/*"}, "User-Agent": {"bench"}})
+		r.Header["Authorization"] = w.request("GET", "/", c.audience, "orders:read").Header["Authorization"]
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				out := silent{make(http.Header)}
+				checker.ServeHTTP(out, r)
+				if len(out.header[uriHeader]) == 0 {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
+
 // answering is an upstream without a network.
 type answering struct{}
 

@@ -21,8 +21,11 @@ type call struct {
 	route  *route        // nil until found
 	rule   *rule         // nil until found
 	claims *token.Claims // nil until verified
+	inner  credential    // for the upstream; zero until made
 	taken  bool          // the connection went over to another protocol
 	pace   pace          // how long the client may keep us waiting
+
+	verdict *Verdict // nil where the gateway itself sends the request on
 
 	// What the log says.
 	status int
@@ -57,7 +60,7 @@ func (c *call) serve() {
 	case !known && c.r.Host != "":
 		c.refuse(problem{status: http.StatusBadRequest, reason: "host", detail: "The host is malformed."})
 		return
-	case !canonical(c.r.URL.EscapedPath()):
+	case !canonical(c.r.URL.EscapedPath()) || c.verdict != nil && respelled(c.r):
 		c.refuse(problem{status: http.StatusNotFound, reason: "path", detail: "No route has a path like this."})
 		return
 	}
@@ -69,7 +72,7 @@ func (c *call) serve() {
 		c.refuse(problem{status: http.StatusNotFound, reason: "route", detail: "No route covers this path."})
 		return
 	}
-	if c.route.cors != nil && isPreflight(c.r) {
+	if c.route.cors != nil && isPreflight(c.r) && c.verdict == nil {
 		c.preflight()
 		return
 	}
@@ -78,10 +81,31 @@ func (c *call) serve() {
 		return
 	}
 	if c.route.Open {
-		c.forward(c.r)
+		c.proceed(c.r)
 		return
 	}
 	c.admit()
+}
+
+// proceed goes on with a request that may pass: it makes the credential for the
+// upstream, then sends the request there or says how. r's context has the caller
+// in it, if there is one, and ends with the caller's token.
+func (c *call) proceed(r *http.Request) {
+	c.r = r
+	if limit := c.route.MaxBody; c.verdict == nil && limit >= 0 && r.ContentLength > limit {
+		c.refuse(tooLong)
+		return
+	}
+	var err error
+	if c.inner, err = c.g.inner(r.Context(), c.route, c.rule, c.claims); err != nil {
+		c.failed(c.w, r, err)
+		return
+	}
+	if c.verdict != nil {
+		c.allow()
+		return
+	}
+	c.forward()
 }
 
 // anyMethod is Allow for methods no route can have.
@@ -124,7 +148,7 @@ func (a *admitted) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	if len(r.Header["Dpop"]) > 0 {
 		r = a.r.WithContext(r.Context()) // upstreams are told what the client said
 	}
-	(*call)(a).forward(r)
+	(*call)(a).proceed(r)
 }
 
 // A witness is where the guard writes a refusal. It adds what a script needs to
@@ -166,6 +190,8 @@ func headerSize(r *http.Request) int {
 // own answers on the gateway's own paths; it reports whether it did.
 func (c *call) own(t *table, host string) bool {
 	switch path := c.r.URL.Path; {
+	case c.verdict != nil && (covers(wellKnown, path) || path == livePath || path == readyPath):
+		c.refuse(problem{status: http.StatusNotFound, reason: "route", detail: "The gateway itself has to be asked for this."})
 	case covers(wellKnown, path):
 		c.document(t.document(host, path))
 	case path != livePath && path != readyPath:

@@ -1,5 +1,6 @@
 // Package gateway is a reverse proxy that lets requests through only with an
-// access token their route asks for, and sends them on with another one.
+// access token their route asks for, and sends them on with another one, or tells
+// another proxy how to (forward-auth).
 //
 // It owns the way of a request: its form, its route, the headers that cross,
 // the limits, and the answers when something is wrong. It does not own whether

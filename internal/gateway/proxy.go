@@ -15,29 +15,14 @@ import (
 	"github.com/writ-auth/writ/relay"
 )
 
-// forward sends the request to the upstream. What it needs is in r's context
-// by now; r's body is limited here.
-func (c *call) forward(r *http.Request) {
-	if limit := c.route.MaxBody; limit >= 0 {
-		if r.ContentLength > limit {
-			c.refuse(tooLong)
-			return
-		}
-		if r.ContentLength < 0 {
-			r.Body = http.MaxBytesReader(c.w, r.Body, limit)
-		}
+// forward sends the request to the upstream, with c.inner. The body is limited
+// here.
+func (c *call) forward() {
+	r := c.r
+	if limit := c.route.MaxBody; limit >= 0 && r.ContentLength < 0 {
+		r.Body = http.MaxBytesReader(c.w, r.Body, limit)
 	}
 	r.Body = c.pace.body(r)
-	transport := c.rule.forward
-	if c.claims != nil {
-		transport = c.g.inward(c.route, c.rule, c.claims.Scope)
-	}
-	if transport == nil {
-		c.refuse(problem{status: http.StatusForbidden, reason: "scope", code: oauth.InsufficientScope,
-			auth:   c.challenge(oauth.InsufficientScope, strings.Join(c.route.UpstreamScopes, " ")),
-			detail: "The token has no scope that the service behind this route knows."})
-		return
-	}
 	var w http.ResponseWriter = &c.pace
 	if isWebSocket(r) {
 		w = &tied{ResponseWriter: w, ctx: r.Context(), taken: &c.taken}
@@ -49,7 +34,7 @@ func (c *call) forward(r *http.Request) {
 	}()
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
-		Transport:      transport,
+		Transport:      c.g.transport,
 		ModifyResponse: c.response,
 		ErrorHandler:   c.failed,
 		BufferPool:     &c.g.buffers,
@@ -60,7 +45,7 @@ func (c *call) forward(r *http.Request) {
 
 // rewrite makes the request that goes to the upstream. ReverseProxy removed
 // the hop-by-hop headers before, so no Connection header of the client's can
-// remove what is added here or by relay's transport after.
+// remove what is added here.
 func (c *call) rewrite(p *httputil.ProxyRequest) {
 	in, out := p.In, p.Out
 	out.URL = &url.URL{
@@ -70,9 +55,7 @@ func (c *call) rewrite(p *httputil.ProxyRequest) {
 	}
 	out.Host = ""     // the upstream's
 	out.Trailer = nil // trailers come too late to be judged
-	strip(out.Header)
-	stripCookies(out.Header)
-	forwarded(out.Header, in, c.g.cfg.TrustedProxies)
+	c.cross(out.Header, in)
 	if !isWebSocket(in) {
 		// Another protocol, such as h2c, would be a tunnel past every rule.
 		// RFC 9110 §7.8: "A server MAY ignore" the header.
@@ -81,9 +64,23 @@ func (c *call) rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
+// cross makes of the client's headers, which out holds, those that the upstream
+// gets.
+func (c *call) cross(out http.Header, in *http.Request) {
+	strip(out)
+	stripCookies(out)
+	forwarded(out, in, c.g.cfg.TrustedProxies)
+	if c.inner.name != "" {
+		out[c.inner.name] = []string{c.inner.value}
+	}
+}
+
 // response is what the upstream answered, before any of it is sent on.
 func (c *call) response(res *http.Response) error {
 	c.status = res.StatusCode
+	if c.status == http.StatusUnauthorized && c.inner.from != nil {
+		c.inner.from.Refused(c.r.Context(), c.inner.value)
+	}
 	stripSetCookies(res.Header)
 	c.route.cors.allow(res.Header, c.r.Header)
 	return nil
@@ -94,6 +91,9 @@ var tooLong = problem{status: http.StatusRequestEntityTooLarge, reason: "body", 
 // failed answers when there is no response to send on.
 func (c *call) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	c.err = err
+	if errors.Is(err, errScopes) {
+		c.err = nil // the reason says it
+	}
 	cause := context.Cause(r.Context())
 	if c.taken {
 		return // there is no one left to answer
@@ -107,9 +107,15 @@ func (c *call) failed(_ http.ResponseWriter, r *http.Request, err error) {
 			auth: c.challenge(oauth.InvalidToken, ""), detail: "The token ended while the request was under way."})
 	case cause != nil:
 		c.status = 499 // the client has gone, or half of it, which must not read an empty 200
-		panic(http.ErrAbortHandler)
+		if c.verdict == nil {
+			panic(http.ErrAbortHandler)
+		}
 	case long:
 		c.refuse(tooLong)
+	case errors.Is(err, errScopes):
+		c.refuse(problem{status: http.StatusForbidden, reason: "scope", code: oauth.InsufficientScope,
+			auth:   c.challenge(oauth.InsufficientScope, strings.Join(c.route.UpstreamScopes, " ")),
+			detail: "The token has no scope that the service behind this route knows."})
 	case refused:
 		c.refuse(c.noToken(e))
 	case timeout != nil && timeout.Timeout():

@@ -75,10 +75,10 @@ type route struct {
 
 // A rule is a Rule in use.
 type rule struct {
-	need    guard.Need
-	admit   func(http.Handler) http.Handler // the guard, with need; nil when open
-	target  relay.Target
-	forward http.RoundTripper // to the upstream, with what identity the rule passes on
+	need     guard.Need
+	admit    func(http.Handler) http.Handler // the guard, with need; nil when open
+	target   relay.Target
+	exchange *relay.Exchange // for target; nil when no identity is passed on
 }
 
 // Paths that the gateway answers itself, on every host; the last one with all
@@ -89,7 +89,7 @@ const (
 	wellKnown = "/.well-known/oauth-protected-resource"
 )
 
-// check makes a route of r, all but its guard and transports.
+// check makes a route of r, all but its guard and exchanges.
 func (r Route) check(cfg *Config) (*route, error) {
 	made := &route{Route: r, name: r.Host + r.Path}
 	if err := made.place(); err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/writ-auth/writ/guard"
 	"github.com/writ-auth/writ/relay"
-	"github.com/writ-auth/writ/scope"
 )
 
 // A table is all that a request is judged by besides the token. It never
@@ -100,38 +99,26 @@ func (g *Gateway) protect(t *table, routes []*route) error {
 	for _, r := range routes {
 		r.guard = guards[r.Audience]
 		for _, made := range r.list {
-			g.equip(r, made)
+			if err := g.equip(r, made); err != nil {
+				return fmt.Errorf("gateway: %s: %w", r.name, err)
+			}
 		}
 	}
 	return nil
 }
 
-// equip gives a rule its way to the upstream.
-func (g *Gateway) equip(r *route, made *rule) {
-	made.forward = g.transport
+// equip gives a rule its guard and its exchange.
+func (g *Gateway) equip(r *route, made *rule) error {
 	if !r.Open {
 		made.admit = r.guard.With(made.need)
 	}
 	if r.Propagate == None {
-		return
-	}
-	made.target = relay.Target{Resource: r.UpstreamAudience, Scopes: made.need.Scopes, Origins: []string{r.upstream.String()}}
-	made.forward = g.relay.OnBehalf(made.target, g.transport)
-}
-
-// inward is the transport for one caller. With the default scopes it is the
-// rule's; with a route's own, those that the caller has. It returns nil when
-// the caller has none of them: asking for none would ask for all.
-func (g *Gateway) inward(r *route, made *rule, has scope.Set) http.RoundTripper {
-	if r.UpstreamScopes == nil || r.Propagate == None {
-		return made.forward
-	}
-	target := made.target
-	target.Scopes = scope.Set(r.UpstreamScopes).Intersect(has)
-	if len(target.Scopes) == 0 {
 		return nil
 	}
-	return g.relay.OnBehalf(target, g.transport)
+	made.target = relay.Target{Resource: r.UpstreamAudience, Scopes: made.need.Scopes, Origins: []string{r.upstream.String()}}
+	var err error
+	made.exchange, err = g.relay.Exchange(made.target)
+	return err
 }
 
 func (t *tree) add(r *route) {

@@ -8,12 +8,12 @@ import (
 	"github.com/writ-auth/writ/token"
 )
 
-// now puts a token to both doors, twice, so that the second time their caches
+// twice puts a token to all doors, and again, so that the second time their caches
 // hold it if they ever will.
-func (c *court) now(t *testing.T, compact, want string) {
+func (c *court) twice(t *testing.T, compact, want string) {
 	t.Helper()
 	for range 2 {
-		c.judge(t, letter{row: row{Want: want}, token: compact})
+		c.judge(t, letter{row: row{Want: want}, token: compact}, c.doors)
 	}
 }
 
@@ -22,6 +22,7 @@ func (c *court) now(t *testing.T, compact, want string) {
 // itself or a token it came from.
 func TestHeldThenEnded(t *testing.T) {
 	c := newCourt(t)
+	c.asking(t)
 	const revoked = "401 invalid_token revoked"
 	for _, r := range []struct {
 		name  string
@@ -45,10 +46,10 @@ func TestHeldThenEnded(t *testing.T) {
 			claims.Via = []string{id("first token"), id("first grant")}
 			claims.Actor = &token.Actor{Subject: id("actor"), Actor: &token.Actor{Subject: id("first actor")}}
 			held := c.issuer.Token(claims)
-			c.now(t, held, "200")
+			c.twice(t, held, "200")
 			c.issuer.Revoke(r.ends(claims))
-			c.now(t, held, revoked)
-			c.now(t, c.issuer.Token(claims), r.later)
+			c.twice(t, held, revoked)
+			c.twice(t, c.issuer.Token(claims), r.later)
 		})
 	}
 }
@@ -56,25 +57,25 @@ func TestHeldThenEnded(t *testing.T) {
 func TestHeldThenExpired(t *testing.T) {
 	c := newCourt(t)
 	held := c.issuer.Token(c.claims(row{}))
-	c.now(t, held, "200")
+	c.twice(t, held, "200")
 	c.ahead.Store(int64(6 * time.Minute))
-	c.now(t, held, "401 invalid_token expired")
+	c.twice(t, held, "401 invalid_token expired")
 	claims := c.claims(row{})
 	claims.Expiry = time.Now().Add(20 * time.Minute)
-	c.now(t, c.issuer.Token(claims), "200")
+	c.twice(t, c.issuer.Token(claims), "200")
 }
 
 func TestHeldThenKeyRemoved(t *testing.T) {
 	c := newCourt(t)
 	held := c.issuer.Token(c.claims(row{}))
-	c.now(t, held, "200")
+	c.twice(t, held, "200")
 	c.issuer.RotateKey()
 	next := c.issuer.Token(c.claims(row{}))
-	c.now(t, held, "200")
-	c.now(t, next, "200")
+	c.twice(t, held, "200")
+	c.twice(t, next, "200")
 	c.issuer.RemoveKey(c.kid)
-	c.now(t, held, "401 invalid_token key")
-	c.now(t, next, "200")
+	c.twice(t, held, "401 invalid_token key")
+	c.twice(t, next, "200")
 }
 
 // TestConnectionTakesNothingAway names in Connection what the gateway itself

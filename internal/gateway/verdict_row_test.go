@@ -49,6 +49,8 @@ type row struct {
 
 	Want    string `json:"want"`    // status, error code, the guard's reason; "-" or nothing where there is none
 	Gateway string `json:"gateway"` // the same, where the gateway has a limit of its own, or the issuer has for the inner token
+
+	Fronts map[string]string `json:"fronts"` // the same, by the name of a proxy that answers before it asks
 }
 
 // A proof says what a DPoP proof is made for, where that is not the request.
