@@ -32,6 +32,15 @@ func (c *call) forward() {
 			c.reason = "ended"
 		}
 	}()
+	if simple(r) {
+		c.pass(w, r)
+		return
+	}
+	c.reverse(w, r)
+}
+
+// reverse sends on what pass does not.
+func (c *call) reverse(w http.ResponseWriter, r *http.Request) {
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
 		Transport:      c.g.transport,
