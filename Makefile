@@ -1,5 +1,8 @@
 # Packages that test, quick, soak and bench look at.
 PKGS ?= ./...
+# Build tags of `make build`: pkcs11 adds keys in a hardware security module, and
+# needs a C compiler, because the library of such a module is called through cgo.
+TAGS ?=
 # How long `make soak` spends on each fuzz target.
 FUZZTIME ?= 30s
 # The same for targets that hold us against another implementation (*Against*).
@@ -19,8 +22,8 @@ help: ## show this list
 setup: ## install what the checks need (Debian, as root), or say what is missing
 	@scripts/setup
 
-build: ## build ./bin/writ, one static binary, and ./bin/writ-envoy
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/writ ./cmd/writ-envoy
+build: ## build ./bin/writ, one static binary, and ./bin/writ-envoy (TAGS=pkcs11: for keys in an HSM; not static)
+	CGO_ENABLED=$(if $(filter pkcs11,$(TAGS)),1,0) go build -tags '$(TAGS)' -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/writ ./cmd/writ-envoy
 
 test: ## run every check: set-up, gofmt, vet, static analysis, known vulnerabilities, race tests on both databases, in a browser and behind proxies
 	@scripts/test

@@ -45,6 +45,7 @@ var layers = []row{
 	{2, "token", "scope jose"},
 	{2, "internal/keyset", "jose"},
 	{2, "internal/dpop", "jose"},
+	{2, "internal/pkcs11", "jose"},
 	{2, "internal/revoke", "store feed"},
 	{3, "guard", "token scope oauth jose keyset dpop feed usage status"},
 	{3, "guardtest", "token scope oauth jose dpop feed"},

@@ -43,6 +43,7 @@ type setup struct {
 type authority struct {
 	db      *store.DB
 	keys    *mint.Mint
+	vault   vault // nil: all keys are sealed in the store
 	admin   *admin.Admin
 	handler http.Handler
 	loops   []func(context.Context) error
@@ -56,17 +57,26 @@ func openAuthority(ctx context.Context, in setup) (*authority, error) {
 	}
 	a := &authority{db: db}
 	if err := a.build(ctx, in); err != nil {
-		_ = db.Close()
+		_ = a.close()
 		return nil, err
 	}
 	return a, nil
 }
 
+// close ends what the parts share, when nothing serves any more.
+func (a *authority) close() error {
+	err := a.db.Close()
+	if a.vault != nil {
+		err = errors.Join(err, a.vault.Close())
+	}
+	return err
+}
+
 func (a *authority) build(ctx context.Context, in setup) (err error) {
-	if a.keys, err = mint.Open(ctx, mint.Config{
-		Issuer: in.issuer, DB: a.db, Seal: in.seal, Logger: in.log,
-		Algorithms: in.keys.Algorithms, KeyLife: in.keys.Life, Publish: in.keys.Publish,
-	}); err != nil {
+	if a.vault, err = openVault(in.keys.PKCS11); err != nil {
+		return err
+	}
+	if a.keys, err = openKeys(ctx, mint.Config{Issuer: in.issuer, DB: a.db, Seal: in.seal, Logger: in.log}, in.keys, a.vault); err != nil {
 		return err
 	}
 	a.keys.CheckClock(ctx)

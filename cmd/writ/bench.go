@@ -153,7 +153,7 @@ func openBench(ctx context.Context, dir string) (*bench.Issuer, <-chan struct{},
 	go func() {
 		defer close(done)
 		_ = serve(ctx, []*face{newFace("issuer", []net.Listener{l}, a.handler, log)}, a.loops...)
-		_ = a.db.Close()
+		_ = a.close()
 	}()
 	return i, done, nil
 }

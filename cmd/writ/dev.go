@@ -86,7 +86,7 @@ func runDev(parent context.Context, f devFlags) (err error) {
 		return err
 	}
 	defer func() {
-		if cerr := a.db.Close(); err == nil {
+		if cerr := a.close(); err == nil {
 			err = cerr
 		}
 	}()
@@ -127,7 +127,7 @@ func (d *dev) start(ctx context.Context) (*authority, error) {
 		return nil, err
 	}
 	if err := d.parts(ctx, a); err != nil {
-		_ = a.db.Close()
+		_ = a.close()
 		return nil, err
 	}
 	return a, nil

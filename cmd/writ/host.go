@@ -56,21 +56,36 @@ func (h *host) add(cmd *cobra.Command) {
 }
 
 func (h *host) open(ctx context.Context) (*api, error) {
-	a, db, err := h.admin(ctx)
+	in, err := h.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := newAPI(a.Issuer(), server.HostAdmin(a, hostUser()))
-	out.close = db.Close
+	out := newAPI(in.admin.Issuer(), server.HostAdmin(in.admin, hostUser()))
+	out.close = in.close
 	return out, nil
 }
 
-// admin opens the store, and the keys where the sealing key is at hand.
-func (h *host) admin(ctx context.Context) (*admin.Admin, *store.DB, error) {
+// inside is what the door leads to.
+type inside struct {
+	admin *admin.Admin
+	db    *store.DB
+	vault vault // may be nil
+}
+
+func (in *inside) close() error {
+	err := in.db.Close()
+	if in.vault != nil {
+		err = errors.Join(err, in.vault.Close())
+	}
+	return err
+}
+
+// enter opens the store, and the keys where the sealing key is at hand.
+func (h *host) enter(ctx context.Context) (*inside, error) {
 	at := *h
-	algorithms, err := at.complete()
+	keys, err := at.complete()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	kind := "serve"
@@ -79,34 +94,48 @@ func (h *host) admin(ctx context.Context) (*admin.Admin, *store.DB, error) {
 	}
 	db, err := store.Open(ctx, store.Config{URL: at.database, Issuer: at.issuer, Kind: kind, Logger: log})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	cfg := admin.Config{Issuer: at.issuer, DB: db, Logger: log}
-	if at.seal != "" {
-		if cfg.Keys, err = openKeys(ctx, at, db, algorithms, log); err != nil {
-			_ = db.Close()
-			return nil, nil, err
-		}
+	in := &inside{db: db}
+	if err := in.open(ctx, at, keys, log); err != nil {
+		_ = in.close()
+		return nil, err
 	}
-	a, err := admin.New(cfg)
-	if err != nil {
-		_ = db.Close()
-		return nil, nil, err
-	}
-	return a, db, nil
+	return in, nil
 }
 
-func openKeys(ctx context.Context, at host, db *store.DB, algorithms []string, log *slog.Logger) (*mint.Mint, error) {
+func (in *inside) open(ctx context.Context, at host, keys config.Keys, log *slog.Logger) (err error) {
+	cfg := admin.Config{Issuer: at.issuer, DB: in.db, Logger: log}
+	if at.seal != "" {
+		if cfg.Keys, err = in.keys(ctx, at, keys, log); err != nil {
+			return err
+		}
+	}
+	in.admin, err = admin.New(cfg)
+	return err
+}
+
+// keys opens the keys; nil without an error where the token that they should be in
+// cannot be reached or lacks them: what ends tokens and clients must work then, too.
+func (in *inside) keys(ctx context.Context, at host, keys config.Keys, log *slog.Logger) (*mint.Mint, error) {
 	seal, err := mint.ReadSealKey(at.seal)
 	if err != nil {
 		return nil, err
 	}
-	return mint.Open(ctx, mint.Config{Issuer: at.issuer, DB: db, Seal: seal, Algorithms: algorithms, Logger: log})
+	var m *mint.Mint
+	if in.vault, err = openVault(keys.PKCS11); err == nil {
+		m, err = openKeys(ctx, mint.Config{Issuer: at.issuer, DB: in.db, Seal: seal, Logger: log}, keys, in.vault)
+	}
+	if err != nil && keys.PKCS11 != nil && !errors.Is(err, mint.ErrSeal) {
+		log.Warn("keys are not opened: commands about them do not work", "error", err)
+		return nil, nil
+	}
+	return m, err
 }
 
 // complete fills in from the configuration file or the directory of writ dev
 // what no flag says. It never lets a mistyped name make a new, empty store.
-func (h *host) complete() (algorithms []string, err error) {
+func (h *host) complete() (keys config.Keys, err error) {
 	switch {
 	case h.data != "":
 		if p, err := (&where{data: h.data}).resolve(); err == nil {
@@ -117,29 +146,29 @@ func (h *host) complete() (algorithms []string, err error) {
 	case h.config != "":
 		f, err := config.Load(h.config)
 		if err != nil {
-			return nil, err
+			return keys, err
 		}
 		if f.Serve == nil {
-			return nil, usage(fmt.Errorf("%s has no serve in it", h.config))
+			return keys, usage(fmt.Errorf("%s has no serve in it", h.config))
 		}
 		h.issuer = cmp.Or(h.issuer, f.Serve.Issuer)
 		h.database = cmp.Or(h.database, f.Serve.Database)
 		h.seal = cmp.Or(h.seal, f.Serve.SealKeyFile)
-		algorithms = f.Serve.Keys.Algorithms
+		keys = f.Serve.Keys
 	}
 	h.issuer = strings.TrimSuffix(h.issuer, "/")
 	switch {
 	case h.issuer == "":
-		return nil, usage(errors.New("whose store? Give the issuer's URL with --issuer, or the server's configuration file with --config"))
+		return keys, usage(errors.New("whose store? Give the issuer's URL with --issuer, or the server's configuration file with --config"))
 	case h.database == "":
-		return nil, usage(errors.New("which store? Give --database, or the server's configuration file with --config"))
+		return keys, usage(errors.New("which store? Give --database, or the server's configuration file with --config"))
 	}
 	if file, ok := strings.CutPrefix(h.database, "sqlite:"); ok || !strings.Contains(h.database, "://") {
 		if _, err := os.Stat(file); err != nil {
-			return nil, fmt.Errorf("open store: %w", err)
+			return keys, fmt.Errorf("open store: %w", err)
 		}
 	}
-	return algorithms, nil
+	return keys, nil
 }
 
 // hostUser is how the audit trail names a user of the host.
@@ -173,15 +202,15 @@ func inviteCommand(h *host) *cobra.Command {
 			if err := out.check(); err != nil {
 				return err
 			}
-			a, db, err := h.admin(cmd.Context())
+			in, err := h.enter(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer func() { _ = db.Close() }()
-			if err := served(cmd.Context(), db, a.Issuer()); err != nil {
+			defer func() { _ = in.close() }()
+			if err := served(cmd.Context(), in.db, in.admin.Issuer()); err != nil {
 				return err
 			}
-			i, err := a.Invite(cmd.Context(), hostUser())
+			i, err := in.admin.Invite(cmd.Context(), hostUser())
 			if err != nil {
 				return err
 			}

@@ -99,7 +99,7 @@ func runServe(parent context.Context, f serveFlags) (err error) {
 		return err
 	}
 	defer func() {
-		if cerr := a.db.Close(); err == nil {
+		if cerr := a.close(); err == nil {
 			err = cerr
 		}
 	}()

@@ -119,12 +119,14 @@ func (a *Admin) CompromiseKey(ctx context.Context, by By, kid string) (*Compromi
 		return act.audit(tx, map[string]any{"next": out.Next})
 	})
 	if mint.IsEnded(err) {
+		e.Settle("")
 		return nil, wrong("", "key %s was ended before", kid)
 	}
 	if err != nil {
 		return nil, err
 	}
 	step("key ended, next one signs, rule written")
+	e.Settle(out.Next)
 	if err := a.cfg.Keys.Reload(ctx); err != nil {
 		return nil, err
 	}

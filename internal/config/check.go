@@ -75,6 +75,18 @@ func (c *checker) serve(s *Serve) {
 	if s.Keys.Algorithms != nil && len(s.Keys.Algorithms) == 0 {
 		c.wrong("serve.keys.algorithms", "is empty: give one, or leave the key out")
 	}
+	if p := s.Keys.PKCS11; p != nil {
+		c.pkcs11(p, s.Keys.Algorithms)
+	}
+}
+
+func (c *checker) pkcs11(p *PKCS11, wanted []string) {
+	if p.Module == "" || p.Token == "" || p.PINFile == "" {
+		c.wrong("serve.keys.pkcs11", "needs module, token and pin_file")
+	}
+	if !p.Leave && slices.Contains(wanted, "Ed25519") {
+		c.wrong("serve.keys.algorithms", "has \"Ed25519\", which cannot be made in a PKCS#11 token")
+	}
 }
 
 func (c *checker) gateway(g *Gateway) {

@@ -71,6 +71,16 @@ type Keys struct {
 	Algorithms []string      `yaml:"algorithms"`
 	Life       time.Duration `yaml:"life"`
 	Publish    time.Duration `yaml:"publish"`
+	PKCS11     *PKCS11       `yaml:"pkcs11"`
+}
+
+// PKCS11 is a token, such as a hardware security module, in which signing keys are
+// made. The PIN is in a file of its own: a configuration is copied about.
+type PKCS11 struct {
+	Module  string `yaml:"module"`
+	Token   string `yaml:"token"`
+	PINFile string `yaml:"pin_file"`
+	Leave   bool   `yaml:"leave"`
 }
 
 // Gateway is the gateway.

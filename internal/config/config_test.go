@@ -37,6 +37,11 @@ serve:
     algorithms: [ES256, RS256]
     life: 30d
     publish: 2h
+    pkcs11:
+      module: /usr/lib/softhsm/libsofthsm2.so
+      token: writ
+      pin_file: /etc/writ/pin
+      leave: true
 gateway:
   issuer: https://id.example.com
   listen: 0.0.0.0:8443
@@ -214,6 +219,14 @@ func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
 		{"check nowhere", "gateway:\n  check:\n    trusted_proxies: [10.0.0.0/8]\n", []string{"writ.yaml:2: gateway.check needs listen"}},
 		{"half of TLS of the check", "gateway:\n  check:\n    listen: 10.0.0.1:8402\n    tls: {key: a}\n", []string{"writ.yaml:4: gateway.check.tls needs both"}},
 		{"algorithm", "serve:\n  keys:\n    algorithms: [HS256]\n", []string{`writ.yaml:3: serve.keys.algorithms has "HS256"`}},
+		{"no module", "serve:\n  keys:\n    pkcs11: {token: writ, pin_file: pin}\n", []string{"writ.yaml:3: serve.keys.pkcs11 needs module, token and pin_file"}},
+		{"no token", "serve:\n  keys:\n    pkcs11: {module: m.so, pin_file: pin}\n", []string{"serve.keys.pkcs11 needs module, token and pin_file"}},
+		{"no PIN file", "serve:\n  keys:\n    pkcs11: {module: m.so, token: writ}\n", []string{"serve.keys.pkcs11 needs module, token and pin_file"}},
+		{"PIN in the file", "serve:\n  keys:\n    pkcs11:\n      pin: 1234\n", []string{"writ.yaml:4: serve.keys.pkcs11.pin is not known; want module, token, pin_file, leave"}},
+		{"token of another kind", "serve:\n  keys:\n    pkcs11:\n      token: true\n", []string{"writ.yaml:4: serve.keys.pkcs11.token is \"true\", want text"}},
+		{"leave", "serve:\n  keys:\n    pkcs11:\n      leave: yes\n", []string{`serve.keys.pkcs11.leave is "yes", want true or false`}},
+		{"nothing of PKCS#11", "serve:\n  keys:\n    pkcs11:\n", []string{"writ.yaml:3: serve.keys.pkcs11 has no value"}},
+		{"algorithm of no token", "serve:\n  keys:\n    algorithms: [ES256, Ed25519]\n    pkcs11: {module: m.so, token: writ, pin_file: pin}\n", []string{`writ.yaml:3: serve.keys.algorithms has "Ed25519", which cannot be made`}},
 		{"level", "log:\n  level: loud\n", []string{`writ.yaml:2: log.level is "loud", want debug, info, warn or error`}},
 		{"propagate", "gateway:\n  routes:\n    - path: /x\n      propagate: all\n", []string{`writ.yaml:4: gateway.routes[0].propagate is "all", want exchange or none`}},
 		{"rule", "gateway:\n  routes:\n    - path: /x\n      rules:\n        - method: [GET]\n", []string{"writ.yaml:5: gateway.routes[0].rules[0].method is not known; want methods, scopes"}},
@@ -308,12 +321,26 @@ func TestCheckFindsWhatWouldStopAStart(t *testing.T) {
 		}
 		return p
 	}
+	hsm := func(module, pin string, mode os.FileMode) string {
+		if mode != 0 {
+			if err := os.Chmod(pin, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return "serve:\n  issuer: https://id.example.com\n  keys: {pkcs11: {\n    module: " + module + ",\n    token: writ,\n    pin_file: " + pin + "}}\n"
+	}
 	gate := "gateway:\n  issuer: https://id.example.com\n  url: https://api.example.com\n"
 	tests := []struct{ name, text, want string }{
 		{"nothing to run", "log: {}\n", "neither serve nor gateway"},
 		{"no issuer", "serve: {}\n", "writ.yaml:1: serve.issuer is missing"},
 		{"seal key", "serve:\n  issuer: https://id.example.com\n  seal_key_file: " + path("seal", "x") + "\n", "writ.yaml:3: serve.seal_key_file does not work"},
 		{"no seal key", "serve:\n  issuer: https://id.example.com\n  seal_key_file: " + filepath.Join(dir, "none") + "\n", "no such file"},
+		{"module", hsm(filepath.Join(dir, "none.so"), path("pin", "1234\n"), 0o600), "writ.yaml:4: serve.keys.pkcs11.module does not work"},
+		{"no PIN", hsm(path("m.so", ""), filepath.Join(dir, "nopin"), 0), "writ.yaml:6: serve.keys.pkcs11.pin_file does not work"},
+		{"empty PIN", hsm(path("m.so", ""), path("emptypin", "\n"), 0o600), "is empty"},
+		{"PIN that all can read", hsm(path("m.so", ""), path("openpin", "1234\n"), 0o604), "has mode 0604, want 0600"},
+		{"PIN that a group can write", hsm(path("m.so", ""), path("grouppin", "1234\n"), 0o660), "has mode 0660, want 0600"},
+		{"PIN that a group can read", hsm(path("m.so", ""), path("readpin", "1234\n"), 0o640), ""},
 		{"certificate", "serve:\n  issuer: https://id.example.com\n  tls: {cert: " + path("cert", "x") + ", key: " + path("key", "x") + "}\n", "writ.yaml:3: serve.tls does not work"},
 		{"no url", "gateway:\n  issuer: https://id.example.com\n", "gateway.url is missing"},
 		{"secret", gate + "  client_id: g\n  client_secret_file: " + filepath.Join(dir, "none") + "\n", "read client secret"},

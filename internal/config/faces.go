@@ -86,6 +86,27 @@ func (r Route) config() (gateway.Route, error) {
 	return out, nil
 }
 
+// Secret reads the PIN. Where it is kept, others may not read it, but for a group: a
+// container that does not run as root gets its secrets that way.
+func (p *PKCS11) Secret() (string, error) {
+	info, err := os.Stat(p.PINFile)
+	if err != nil {
+		return "", fmt.Errorf("read PIN: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o037 != 0 {
+		return "", fmt.Errorf("read PIN: %s has mode %04o, want 0600, or 0640 at most", p.PINFile, mode)
+	}
+	text, err := os.ReadFile(p.PINFile)
+	if err != nil {
+		return "", fmt.Errorf("read PIN: %w", err)
+	}
+	pin := strings.TrimRight(string(text), "\r\n")
+	if pin == "" {
+		return "", fmt.Errorf("read PIN: %s is empty", p.PINFile)
+	}
+	return pin, nil
+}
+
 // Check is everything that would stop a start and can be found without starting:
 // the files the configuration names, and the routes.
 func (f *File) Check() error {
@@ -97,6 +118,12 @@ func (f *File) Check() error {
 			c.note("serve.seal_key_file", err)
 		}
 		c.certificate("serve.tls", s.TLS)
+		if p := s.Keys.PKCS11; p != nil {
+			_, err := os.Stat(p.Module)
+			c.note("serve.keys.pkcs11.module", err)
+			_, err = p.Secret()
+			c.note("serve.keys.pkcs11.pin_file", err)
+		}
 	}
 	if g := f.Gateway; g != nil {
 		c.required("gateway.issuer", g.Issuer)

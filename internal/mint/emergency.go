@@ -94,6 +94,14 @@ func (e *Emergency) Apply(tx *store.Tx, now time.Time) (next string, err error) 
 	return signing.ID, tx.Append(store.Entry{Kind: "key", Value: e.kid, Reason: "key.compromise", At: now})
 }
 
+// Settle removes the key that Prepare made from the vault, if next took its place or
+// nothing did. It is called when the transaction is known to be over.
+func (e *Emergency) Settle(next string) {
+	if next != e.next.ID {
+		e.mint.forget(e.next)
+	}
+}
+
 var errEnded = errors.New("was ended before")
 
 // IsEnded reports whether Apply refused because the key was ended before.

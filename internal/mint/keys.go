@@ -71,13 +71,17 @@ func (m *Mint) Advance(ctx context.Context, alg string) (string, error) {
 // rotateOne makes the fresh key outside the transaction and decides inside it.
 func (m *Mint) rotateOne(ctx context.Context, use, alg string, ahead bool) (bool, error) {
 	now := m.cfg.Now()
+	var seen family
 	var due step
 	err := m.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		_, due, err = m.due(tx, use, alg, ahead, now)
+		seen, due, err = m.due(tx, use, alg, ahead, now)
 		return err
 	})
 	if err != nil || due == stepNone {
 		return false, err
+	}
+	if due == stepDrop {
+		m.forget(seen.retired[0]) // before: its row is what an interrupted drop is taken up from
 	}
 	var fresh *store.Key
 	if due == stepFirst || due == stepNext {
@@ -95,6 +99,9 @@ func (m *Mint) rotateOne(ctx context.Context, use, alg string, ahead bool) (bool
 		did = true
 		return m.apply(tx, f, s, fresh, now)
 	})
+	if fresh != nil && !did && err == nil { // after an error it may have been committed
+		m.forget(fresh)
+	}
 	return did && err == nil, err
 }
 
@@ -161,14 +168,17 @@ func (m *Mint) apply(tx *store.Tx, f family, s step, fresh *store.Key, now time.
 	return tx.Audit(line)
 }
 
-// generate makes and seals a key. RSA takes a few hundred milliseconds, which
-// is why this happens outside the transaction.
+// generate makes a key in the vault, or makes and seals one. RSA takes a few
+// hundred milliseconds, which is why this happens outside the transaction.
 func (m *Mint) generate(use, alg string) (*store.Key, error) {
 	id, err := randomBytes(m.cfg.Rand, 9)
 	if err != nil {
 		return nil, err
 	}
 	k := &store.Key{ID: base64.RawURLEncoding.EncodeToString(undashed(id)), Use: use, Algorithm: alg}
+	if m.cfg.entrusts(use) {
+		return k, m.entrust(k)
+	}
 	var secret []byte
 	if alg == macAlgorithm {
 		if secret, err = randomBytes(m.cfg.Rand, 32); err != nil {
@@ -226,7 +236,7 @@ func (m *Mint) Reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load keys: %w", err)
 	}
-	r := &ring{signers: map[string]*signer{}, public: map[string]*jose.Key{}, keys: keys}
+	r := &ring{signers: map[string]*signer{}, public: map[string]*jose.Key{}, vault: map[string]crypto.Signer{}, keys: keys}
 	slices.SortFunc(keys, func(a, b *store.Key) int { return b.Created.Compare(a.Created) })
 	for _, k := range keys {
 		if err := m.take(r, k); err != nil {
@@ -239,6 +249,9 @@ func (m *Mint) Reload(ctx context.Context) error {
 
 // take puts one stored key where it belongs in r.
 func (m *Mint) take(r *ring, k *store.Key) error {
+	if m.vouched(k) {
+		return m.admit(r, k)
+	}
 	secret, err := m.cfg.Seal.Open("key "+k.Use, m.cfg.Issuer, k.ID, k.Sealed)
 	if err != nil {
 		return err
@@ -258,10 +271,6 @@ func (m *Mint) take(r *ring, k *store.Key) error {
 		}
 		return nil
 	}
-	public, err := jose.ParseKey(k.Public)
-	if err != nil {
-		return err
-	}
 	private, err := x509.ParsePKCS8PrivateKey(secret)
 	if err != nil {
 		return fmt.Errorf("decode private key: %w", err)
@@ -270,7 +279,17 @@ func (m *Mint) take(r *ring, k *store.Key) error {
 	if !ok {
 		return fmt.Errorf("private key of type %T cannot sign", private)
 	}
-	if public.ID != k.ID || public.Alg != k.Algorithm || !pair(key, public.Public) {
+	return m.add(r, k, key)
+}
+
+// add puts a key that signs where it belongs in r; key is nil for a vouched one that
+// only has a public half left.
+func (m *Mint) add(r *ring, k *store.Key, key crypto.Signer) error {
+	public, err := jose.ParseKey(k.Public)
+	if err != nil {
+		return err
+	}
+	if public.ID != k.ID || public.Alg != k.Algorithm || key != nil && !pair(key, public.Public) {
 		return ErrSeal
 	}
 	s := &signer{id: k.ID, alg: k.Algorithm, key: key, latest: m.latestOf(k.ID)}
@@ -280,7 +299,7 @@ func (m *Mint) take(r *ring, k *store.Key) error {
 		r.public[k.ID] = &public
 	}
 	switch {
-	case !signing:
+	case k.Active.IsZero() || !k.Retired.IsZero():
 	case k.Use == useFeed:
 		r.feed = s
 	default:

@@ -37,6 +37,8 @@ type Config struct {
 	Issuer     string // required
 	DB         *store.DB
 	Seal       *Sealer
+	Vault      Vault            // makes the keys that sign tokens; nil: they are sealed in the store
+	Leave      bool             // make no more keys in Vault; those there sign until they retire
 	Algorithms []string         // signing algorithms kept ready; nil: ES256 and RS256
 	KeyLife    time.Duration    // how long a key signs; 0: 30 days
 	Publish    time.Duration    // how long it is public before; 0: 2 hours
@@ -70,10 +72,11 @@ func (p *pace) allow(now time.Time) bool {
 
 // ring is the keys in memory; replaced as a whole, never changed.
 type ring struct {
-	signers map[string]*signer   // by algorithm: the one that signs now
-	feed    *signer              // signs feed batches
-	public  map[string]*jose.Key // every published signing key by kid
-	tags    [][]byte             // tag keys, the current one first
+	signers map[string]*signer       // by algorithm: the one that signs now
+	feed    *signer                  // signs feed batches
+	public  map[string]*jose.Key     // every published signing key by kid
+	vault   map[string]crypto.Signer // those found in the vault, by kid
+	tags    [][]byte                 // tag keys, the current one first
 	keys    []*store.Key
 }
 
@@ -93,6 +96,9 @@ func Open(ctx context.Context, cfg Config) (*Mint, error) {
 	}
 	if len(cfg.Algorithms) == 0 {
 		cfg.Algorithms = []string{jose.ES256, jose.RS256}
+	}
+	if err := cfg.fits(); err != nil {
+		return nil, err
 	}
 	for _, p := range []struct {
 		field *time.Duration
