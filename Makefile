@@ -20,19 +20,20 @@ setup: ## install what the checks need (Debian, as root), or say what is missing
 build: ## build ./bin/writ, one static binary
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/writ ./cmd/writ
 
-test: ## run every check: set-up, gofmt, vet, static analysis, known vulnerabilities, race tests on both databases and in a browser
+test: ## run every check: set-up, gofmt, vet, static analysis, known vulnerabilities, race tests on both databases, in a browser and behind proxies
 	@scripts/test
 
 quick: ## run vet and the short tests, on SQLite only; for while you work
 	@go vet $(PKGS)
-	@env -u WRIT_TEST_POSTGRES -u WRIT_TEST_CHROMIUM -u WRIT_TEST_REQUIRE go test -short -timeout 80s $(PKGS)
-	@echo 'Left out: race detector, PostgreSQL, browser, static analysis and long tests. "make test" runs all.'
+	@env -u WRIT_TEST_POSTGRES -u WRIT_TEST_CHROMIUM -u WRIT_TEST_NGINX -u WRIT_TEST_HAPROXY -u WRIT_TEST_REQUIRE go test -short -timeout 80s $(PKGS)
+	@echo 'Left out: race detector, PostgreSQL, browser, proxies, static analysis and long tests. "make test" runs all.'
 
 soak: ## run the long tests: soak, kill, and each fuzz target for FUZZTIME
 	@scripts/soak
 
-bench: ## measure: writ bench, then the Go benchmarks
+bench: ## measure: writ bench, the gateway beside other people's, then the Go benchmarks
 	go run ./cmd/writ bench
+	scripts/bench-gateways
 	go test -run '^$$' -bench . -benchmem $(PKGS)
 
 fmt: ## format all Go files

@@ -30,6 +30,7 @@ func Launch(cmd *exec.Cmd) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // for it may have others to end
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
