@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,20 +62,36 @@ func gatewayRepeated(ctx context.Context, r rig, d time.Duration) (Result, error
 		func(d time.Duration) (float64, error) { return rate(plain, 32, d, request) })
 	return Result{
 		Value: v, Unit: "req/s", Baseline: b, Goal: "ratio ≥ 0.90", Met: atLeast(v/b, 0.90),
-		Note: "32 connections, one token, small GET; baseline: httputil.ReverseProxy with 256 idle connections a host",
+		Note: "32 connections, one token, small GET; baseline: httputil.ReverseProxy with 256 idle connections a host and a pool of buffers",
 	}, err
 }
 
+// plainProxy is ReverseProxy at its best: without the pool it would take 32 KiB for
+// every response, and in a process that holds nothing else, collect garbage all day.
 func plainProxy(ctx context.Context, upstream string) (string, error) {
 	u, err := url.Parse(upstream)
 	if err != nil {
 		return "", err
 	}
 	return serve(ctx, &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(u) },
-		Transport: &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 256, DisableCompression: true},
+		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(u) },
+		Transport:  &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 256, DisableCompression: true},
+		BufferPool: &buffers{},
 	})
 }
+
+type buffers struct{ pool sync.Pool }
+
+// Get lends a buffer.
+func (b *buffers) Get() []byte {
+	if held, ok := b.pool.Get().(*[32 << 10]byte); ok {
+		return held[:]
+	}
+	return make([]byte, 32<<10)
+}
+
+// Put takes it back.
+func (b *buffers) Put(buf []byte) { b.pool.Put((*[32 << 10]byte)(buf)) }
 
 // Request is a small GET through a gateway with a token.
 func Request(compact string) []byte {
@@ -246,7 +263,7 @@ func gatewayDistinct(ctx context.Context, r rig, d time.Duration) (Result, error
 		})
 	return Result{
 		Value: v, Unit: "req/s", Baseline: b, Goal: "ratio ≥ 0.95", Met: atLeast(v/b, 0.95),
-		Note: fmt.Sprintf("32 connections, 10,000 ES256 tokens seen before, small GET, propagate none, a process of its own; per 100,000 requests %v, baseline %v; baseline: httputil.ReverseProxy with 256 idle connections a host", gate, plain),
+		Note: fmt.Sprintf("32 connections, 10,000 ES256 tokens seen before, small GET, propagate none, a process of its own; per 100,000 requests %v, baseline %v; baseline: httputil.ReverseProxy with 256 idle connections a host and a pool of buffers", gate, plain),
 	}, err
 }
 
@@ -284,6 +301,6 @@ func gatewayCold(ctx context.Context, r rig, d time.Duration) (Result, error) {
 	v, b, err := turns(d, once(gate, p.gateOrigin), once(plain, p.plainOrigin))
 	return Result{
 		Value: v, Unit: "req/s", Baseline: b,
-		Note: fmt.Sprintf("32 connections, no ES256 token twice, small GET, propagate none, a process of its own; per 100,000 requests %v, baseline %v; baseline: httputil.ReverseProxy with 256 idle connections a host", gate, plain),
+		Note: fmt.Sprintf("32 connections, no ES256 token twice, small GET, propagate none, a process of its own; per 100,000 requests %v, baseline %v; baseline: httputil.ReverseProxy with 256 idle connections a host and a pool of buffers", gate, plain),
 	}, err
 }
