@@ -36,8 +36,9 @@ quick: ## run vet and the short tests, on SQLite only; for while you work
 soak: ## run the long tests: soak, kill, and each fuzz target for FUZZTIME or FUZZLONG
 	@scripts/soak
 
-bench: ## measure: writ bench, then the Go benchmarks
+bench: ## measure: writ bench, the gateway beside other people's, then the Go benchmarks
 	go run ./cmd/writ bench
+	scripts/bench-gateways
 	go test -run '^$$' -bench . -benchmem $(PKGS)
 
 fmt: ## format all Go files

@@ -67,7 +67,8 @@ var layers = []row{
 	{6, "internal/envoy", "guard gateway"},
 	{6, "internal/config", "guard server web gateway store mint login"},
 	{6, "internal/demo", "token oauth guard client login relay admin gateway"},
-	{6, "internal/bench", "scope jose token guard relay gateway"},
+	{6, "internal/bench", "scope jose token feed guard relay gateway"},
+	{7, "internal/bench/rivals", "*"},
 	{7, "cmd/writ", "*"},
 	{7, "cmd/writ-envoy", "*"},
 }

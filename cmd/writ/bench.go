@@ -1,46 +1,53 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"text/tabwriter"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/spf13/cobra"
 
 	"github.com/writ-auth/writ/internal/admin"
 	"github.com/writ-auth/writ/internal/bench"
 	"github.com/writ-auth/writ/internal/client"
+	"github.com/writ-auth/writ/internal/config"
+	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/internal/login"
 	"github.com/writ-auth/writ/internal/mint"
 	"github.com/writ-auth/writ/internal/oauth"
-	"github.com/writ-auth/writ/token"
 )
 
 func benchCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, all bool
 	var each time.Duration
 	cmd := &cobra.Command{
 		Use:   "bench [NAME...]",
 		Short: "Measure this machine: each figure beside its bare minimum",
-		Long: "Measures each figure and its baseline in turns, in one run, against a real\nauthorization server in a temporary directory. Names:\n\n  " +
-			joinLines(bench.Names()),
+		Long: "Measures each figure and its baseline in turns, in one run, against a real\nauthorization server in a temporary directory. Names:\n\n" + benchNames() +
+			"\nThose with a * take a minute or gigabytes: they are measured when they are named,\nor with --all.",
 		ValidArgs: bench.Names(),
 		Args:      func(_ *cobra.Command, names []string) error { return bench.Check(names...) },
 		RunE: func(cmd *cobra.Command, names []string) error {
-			cfg := bench.Config{Start: startBench, Time: each, Progress: func(name string) {
-				fmt.Fprintf(os.Stderr, "measuring %s, %v at most…\n", name, each+2*time.Second)
+			cfg := bench.Config{Start: startBench, Self: again, Time: each, All: all, Progress: func(text string) {
+				fmt.Fprintln(os.Stderr, text)
 			}}
-			results, err := bench.Run(cmd.Context(), cfg, names...)
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			results, err := bench.Run(ctx, cfg, names...)
 			if err != nil {
 				return err
 			}
@@ -54,16 +61,48 @@ func benchCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON array instead of a table")
 	cmd.Flags().DurationVar(&each, "time", 8*time.Second, "how long to measure each figure")
+	cmd.Flags().BoolVar(&all, "all", false, "without names: the heavy ones too")
+	cmd.AddCommand(benchChild())
 	return cmd
 }
 
-func joinLines(names []string) string {
-	var b bytes.Buffer
-	for i, name := range names {
-		if i > 0 {
-			b.WriteString("\n  ")
+// benchChild is what a measurement starts beside itself, as a process of its own.
+func benchChild() *cobra.Command {
+	return &cobra.Command{
+		Use: "child KIND", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, kind []string) error {
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			return bench.Child(ctx, bench.Config{Start: startBench, Self: again}, kind[0], cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
+}
+
+// interruptible is a context that the first signal ends, so that children and
+// temporary files go; the second one ends the program at once.
+func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// again is this program once more.
+func again(ctx context.Context, args ...string) *exec.Cmd {
+	path, err := os.Executable()
+	if err != nil {
+		path = os.Args[0]
+	}
+	return exec.CommandContext(ctx, path, args...)
+}
+
+func benchNames() string {
+	var b strings.Builder
+	for _, name := range bench.Names() {
+		b.WriteString("  " + name)
+		if bench.Heavy(name) {
+			b.WriteString(" *")
 		}
-		b.WriteString(name)
+		b.WriteString("\n")
 	}
 	return b.String()
 }
@@ -100,13 +139,13 @@ func figure(v float64) string {
 
 // startBench runs an authorization server as `writ serve` would, on a free port
 // and an embedded database in a temporary directory.
-func startBench(ctx context.Context) (*bench.Issuer, error) {
+func startBench(ctx context.Context, watchers int) (*bench.Issuer, error) {
 	dir, err := os.MkdirTemp("", "writ-bench-")
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	i, done, err := openBench(ctx, dir)
+	i, done, err := openBench(ctx, dir, watchers)
 	if err != nil {
 		cancel()
 		_ = os.RemoveAll(dir)
@@ -120,7 +159,7 @@ func startBench(ctx context.Context) (*bench.Issuer, error) {
 	return i, nil
 }
 
-func openBench(ctx context.Context, dir string) (*bench.Issuer, <-chan struct{}, error) {
+func openBench(ctx context.Context, dir string, watchers int) (*bench.Issuer, <-chan struct{}, error) {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		return nil, nil, err
@@ -135,7 +174,9 @@ func openBench(ctx context.Context, dir string) (*bench.Issuer, <-chan struct{},
 	}
 	log := slog.New(slog.DiscardHandler)
 	i := &bench.Issuer{URL: "http://" + l.Addr().String(), ClientID: "bench", Gateway: "http://gateway.bench"}
-	i.Watchers = []string{"watch-1", "watch-2", "watch-3", "watch-4", "watch-5"}
+	for n := range watchers {
+		i.Watchers = append(i.Watchers, fmt.Sprintf("watch-%d", n+1))
+	}
 	i.Resource, i.Inner = i.Gateway+"/api", "http://api.bench"
 	if i.Secret, err = client.NewSecret(client.SecretPrefix, rand.Reader); err != nil {
 		_ = l.Close()
@@ -143,16 +184,23 @@ func openBench(ctx context.Context, dir string) (*bench.Issuer, <-chan struct{},
 	}
 	a, err := openAuthority(ctx, setup{
 		issuer: i.URL, database: "sqlite:" + filepath.Join(dir, "writ.db"), kind: "serve", seal: seal, plan: benchPlan(i), log: log,
+		keys: config.Keys{Algorithms: []string{jose.ES256, jose.Ed25519, jose.RS256}},
 	})
 	if err != nil {
 		_ = l.Close()
 		return nil, nil, err
 	}
-	i.Mint = func(c *token.Claims) (string, error) { return a.keys.Access(c, "") }
+	i.Mint = a.keys.Access
+	var delay atomic.Int64
+	i.Delay = func(d time.Duration) { delay.Store(int64(d)) }
+	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(time.Duration(delay.Load()))
+		a.handler.ServeHTTP(w, r)
+	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = serve(ctx, []*face{newFace("issuer", []net.Listener{l}, a.handler, log)}, a.loops...)
+		_ = serve(ctx, []*face{newFace("issuer", []net.Listener{l}, slow, log)}, a.loops...)
 		_ = a.close()
 	}()
 	return i, done, nil

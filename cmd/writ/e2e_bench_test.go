@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestBenchJSON: what scripts read of a measurement is one array, each figure with
@@ -61,6 +63,70 @@ func TestBenchJSON(t *testing.T) {
 	}
 }
 
+// TestBenchChildren: what is measured as a process of its own is started, measured and
+// ended again. The figures of so short a time mean nothing.
+func TestBenchChildren(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
+	t.Parallel()
+	out, errs, err := bench(t, "--json", "--time", "50ms", "gateway-distinct", "flood", "revoke-1k")
+	if err != nil {
+		t.Fatalf("writ bench: %v\n%s", err, errs)
+	}
+	var figures []struct {
+		Name            string
+		Value, Baseline float64
+		Note            string
+	}
+	if err := json.Unmarshal(out, &figures); err != nil {
+		t.Fatalf("output %q: %v", out, err)
+	}
+	if len(figures) != 3 {
+		t.Fatalf("figures = %+v, want three", figures)
+	}
+	for _, f := range figures {
+		if strings.HasPrefix(f.Note, "left out") {
+			continue // too few open files are allowed here
+		}
+		if f.Baseline <= 0 || f.Value <= 0 {
+			t.Errorf("%s = %v beside %v, want something measured", f.Name, f.Value, f.Baseline)
+		}
+	}
+}
+
+// TestBenchInterrupted: a measurement that is broken off leaves nothing behind.
+func TestBenchInterrupted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := runAs(t, built(t), append(environment(t), "TMPDIR="+dir), "bench", "--time", "10m", "gateway-distinct")
+	p.seen = true // it ends with an error
+	var left []string
+	for end := time.Now().Add(patience); len(left) == 0; time.Sleep(time.Millisecond) {
+		if left, _ = filepath.Glob(filepath.Join(dir, "writ-bench-gateway-*", "writ.yaml")); time.Now().After(end) {
+			t.Fatal("no gateway was started")
+		}
+	}
+	if err := p.stop(); err == nil || p.killed() {
+		t.Errorf("writ bench ended with %v, killed: %v, want an error of its own", err, p.killed())
+	}
+	if left, _ = filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestBenchHidden: nobody is shown what is no figure.
+func TestBenchHidden(t *testing.T) {
+	t.Parallel()
+	out, errs, err := bench(t, "--help")
+	if err != nil {
+		t.Fatalf("writ bench --help: %v\n%s", err, errs)
+	}
+	if text := string(out); strings.Contains(text, "child") || !strings.Contains(text, "writ bench [NAME...]") || !strings.Contains(text, "revoke-10k *") {
+		t.Errorf("help = %q, want the names, the heavy ones marked, and nothing of the child", text)
+	}
+}
+
 // TestBenchRefuses: a mistyped name is an error that lists the right ones, and
 // prints no figures that a script could take for real.
 func TestBenchRefuses(t *testing.T) {
@@ -79,7 +145,7 @@ func TestBenchRefuses(t *testing.T) {
 // bench runs `writ bench` to its end.
 func bench(t *testing.T, args ...string) (out []byte, errs string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience) // several figures, each with a server of its own
 	defer cancel()
 	cmd := exec.CommandContext(ctx, built(t), append([]string{"bench"}, args...)...)
 	var said bytes.Buffer

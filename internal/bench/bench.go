@@ -10,10 +10,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/token"
 )
 
@@ -38,29 +40,52 @@ type Issuer struct {
 	Resource string
 	Inner    string
 	Gateway  string // origin that Resource begins with
-	Mint     func(*token.Claims) (string, error)
+	Mint     func(c *token.Claims, alg string) (string, error)
+	Delay    func(time.Duration) // from now on every request waits so long before it is looked at
 	Close    func()
 }
 
 // Config says how to measure.
 type Config struct {
-	Start    func(context.Context) (*Issuer, error)
-	Progress func(name string) // called before each name; may be nil
-	Time     time.Duration     // for each name; 0: 8 s
+	Start    func(ctx context.Context, watchers int) (*Issuer, error)
+	Self     func(ctx context.Context, args ...string) *exec.Cmd // runs writ: what is measured as a process of its own
+	Progress func(text string)                                   // told what is under way; may be nil
+	Time     time.Duration                                       // for each name; 0: 8 s
+	All      bool                                                // without names: the heavy ones too
 }
 
+// A measure is one figure and how to get it.
 type measure struct {
-	name string
-	run  func(context.Context, *Issuer, time.Duration) (Result, error)
+	name     string
+	watchers int  // clients beside the first that guard the resource
+	heavy    bool // takes so long, or so much memory, that it has to be asked for
+	run      func(context.Context, rig, time.Duration) (Result, error)
+}
+
+// A rig is what a figure is measured with.
+type rig struct {
+	*Issuer
+	Config
 }
 
 func measures() []measure {
 	return []measure{
-		{"verify-es256", verifyES256},
-		{"cache-hit-10k", cacheHit},
-		{"gateway-repeated", gatewayRepeated},
-		{"issue-client-credentials", issueClientCredentials},
-		{"revoke-20", revoke20},
+		{name: "verify-es256", run: verify(jose.ES256, 1.10)},
+		{name: "verify-ed25519", run: verify(jose.Ed25519, 1.10)},
+		{name: "verify-rs256", run: verify(jose.RS256, 1.15)},
+		{name: "cache-hit-10k", run: cacheHit(10_000, 0.4)},
+		{name: "cache-hit-1m", run: cacheHit(1_000_000, 2), heavy: true},
+		{name: "gateway-repeated", run: gatewayRepeated},
+		{name: "gateway-distinct", run: gatewayDistinct},
+		{name: "gateway-cold", run: gatewayCold},
+		{name: "flood", run: flood},
+		{name: "issue-client-credentials", run: issueClientCredentials},
+		{name: "revoke-20", run: revoked(20, 100), watchers: 5},
+		{name: "revoke-200", run: revoked(200, 10), watchers: 50},
+		{name: "revoke-loaded", run: revokedLoaded, watchers: 50},
+		{name: "revoke-1k", run: spread(1000, 25), watchers: 250},
+		{name: "revoke-10k", run: spread(10_000, 150), watchers: 2500, heavy: true},
+		{name: "feed-1m-rules", run: manyRules, heavy: true},
 	}
 }
 
@@ -73,6 +98,11 @@ func Names() []string {
 	return names
 }
 
+// Heavy reports whether a figure is measured only when it is asked for.
+func Heavy(name string) bool {
+	return slices.ContainsFunc(measures(), func(m measure) bool { return m.name == name && m.heavy })
+}
+
 // Check says which of the names is none.
 func Check(names ...string) error {
 	for _, name := range names {
@@ -83,25 +113,23 @@ func Check(names ...string) error {
 	return nil
 }
 
-// Run measures the named figures, all of them without names.
+// Run measures the named figures; without names all of them but the heavy ones.
 func Run(ctx context.Context, cfg Config, names ...string) ([]Result, error) {
 	if err := Check(names...); err != nil {
 		return nil, err
 	}
-	if cfg.Start == nil {
-		return nil, errors.New("bench: Start is required")
+	if cfg.Start == nil || cfg.Self == nil {
+		return nil, errors.New("bench: Start and Self are required")
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(string) {}
 	}
 	if cfg.Time == 0 {
 		cfg.Time = 8 * time.Second
 	}
 	results := []Result{}
-	for _, m := range measures() {
-		if len(names) > 0 && !slices.Contains(names, m.name) {
-			continue
-		}
-		if cfg.Progress != nil {
-			cfg.Progress(m.name)
-		}
+	for _, m := range chosen(cfg.All, names) {
+		cfg.Progress(fmt.Sprintf("measuring %s for %v…", m.name, cfg.Time))
 		r, err := one(ctx, cfg, m)
 		if err != nil {
 			return results, fmt.Errorf("measure %s: %w", m.name, err)
@@ -111,67 +139,28 @@ func Run(ctx context.Context, cfg Config, names ...string) ([]Result, error) {
 	return results, nil
 }
 
+// chosen are the named ones, without names all but the heavy ones, or all.
+func chosen(all bool, names []string) []measure {
+	return slices.DeleteFunc(measures(), func(m measure) bool {
+		if len(names) > 0 {
+			return !slices.Contains(names, m.name)
+		}
+		return m.heavy && !all
+	})
+}
+
 func one(ctx context.Context, cfg Config, m measure) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	issuer, err := cfg.Start(ctx)
+	issuer, err := cfg.Start(ctx, m.watchers)
 	if err != nil {
 		return Result{}, err
 	}
 	defer issuer.Close()
-	r, err := m.run(ctx, issuer, cfg.Time)
+	r, err := m.run(ctx, rig{issuer, cfg}, cfg.Time)
 	r.Name = m.name
 	if r.Baseline != 0 {
 		r.Ratio = r.Value / r.Baseline
 	}
 	return r, err
-}
-
-func atMost(got, goal float64) *bool  { ok := got <= goal; return &ok }
-func atLeast(got, goal float64) *bool { ok := got >= goal; return &ok }
-
-// rounds is how many times figure and baseline take turns.
-const rounds = 15
-
-// turns measures two things in turns and returns the median of each. What the
-// machine does meanwhile hits both alike.
-func turns(total time.Duration, value, baseline func(time.Duration) (float64, error)) (v, b float64, err error) {
-	slice := total / (2 * (rounds + 1))
-	var vs, bs []float64
-	for i := range rounds + 1 {
-		x, err := value(slice)
-		if err != nil {
-			return 0, 0, err
-		}
-		y, err := baseline(slice)
-		if err != nil {
-			return 0, 0, err
-		}
-		if i > 0 { // the first round warms up
-			vs, bs = append(vs, x), append(bs, y)
-		}
-	}
-	return median(vs), median(bs), nil
-}
-
-func median(all []float64) float64 {
-	slices.Sort(all)
-	return all[len(all)/2]
-}
-
-// perCall runs f over and over for d and returns microseconds a call.
-func perCall(d time.Duration, f func() error) (float64, error) {
-	start := time.Now()
-	n := 0
-	for {
-		for range 64 {
-			if err := f(); err != nil {
-				return 0, err
-			}
-		}
-		n += 64
-		if took := time.Since(start); took >= d {
-			return float64(took.Nanoseconds()) / 1000 / float64(n), nil
-		}
-	}
 }

@@ -1,11 +1,12 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"errors"
+	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -90,45 +91,6 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestAnswer: an answer that could not be read is never counted as one.
-func TestAnswer(t *testing.T) {
-	const next = "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
-	for _, tt := range []struct {
-		name, text string
-		status     int // 0: an error
-	}{
-		{"with a body", "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok", 200},
-		{"name in lower case", "HTTP/1.1 401 Unauthorized\r\ncontent-length:3\r\n\r\nno\n", 401},
-		{"without a body", "HTTP/1.1 303 See Other\r\nContent-Length: 0\r\n\r\n", 303},
-		{"without a length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0},
-		{"a length that is no number", "HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok", 0},
-		{"a status that is no number", "HTTP/1.1 OK! fine\r\nContent-Length: 0\r\n\r\n", 0},
-		{"a short status line", "HTTP\r\n\r\n", 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			in := bufio.NewReader(strings.NewReader(tt.text + next))
-			got, err := answer(in)
-			if tt.status == 0 {
-				if err == nil {
-					t.Errorf("answer = %d, want an error", got)
-				}
-				return
-			}
-			if err != nil || got != tt.status {
-				t.Fatalf("answer = %d, %v, want %d", got, err, tt.status)
-			}
-			if got, err := answer(in); err != nil || got != 204 {
-				t.Errorf("the next answer = %d, %v, want 204: the first was not read to its end", got, err)
-			}
-		})
-	}
-	for _, cut := range []string{"", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok"} {
-		if got, err := answer(bufio.NewReader(strings.NewReader(cut))); err == nil {
-			t.Errorf("answer of %q = %d, want an error", cut, got)
-		}
-	}
-}
-
 func TestPerCall(t *testing.T) {
 	n := 0
 	took, err := perCall(time.Millisecond, func() error { n++; return nil })
@@ -145,7 +107,10 @@ func TestPerCall(t *testing.T) {
 // is an error that says for which figure.
 func TestRunRefuses(t *testing.T) {
 	starts, broken := 0, errors.New("no port")
-	cfg := Config{Start: func(context.Context) (*Issuer, error) { starts++; return nil, broken }}
+	cfg := Config{
+		Start: func(context.Context, int) (*Issuer, error) { starts++; return nil, broken },
+		Self:  func(ctx context.Context, args ...string) *exec.Cmd { return exec.CommandContext(ctx, "false", args...) },
+	}
 	if _, err := Run(t.Context(), cfg, Names()[0], "verify-rs512"); err == nil || !strings.Contains(err.Error(), "verify-rs512") || starts != 0 {
 		t.Errorf("an unknown name: %v after %d starts, want an error that names it, and none", err, starts)
 	}
@@ -166,5 +131,66 @@ func TestGoals(t *testing.T) {
 		if most, least := *atMost(tt.got, tt.goal), *atLeast(tt.got, tt.goal); most != tt.most || least != tt.least {
 			t.Errorf("%v for %v: at most %v, at least %v, want %v and %v", tt.got, tt.goal, most, least, tt.most, tt.least)
 		}
+	}
+}
+
+// TestChosen: what takes gigabytes or minutes is never measured unasked.
+func TestChosen(t *testing.T) {
+	names := func(all bool, asked ...string) (got []string) {
+		for _, m := range chosen(all, asked) {
+			got = append(got, m.name)
+		}
+		return got
+	}
+	for _, name := range names(false) {
+		if Heavy(name) {
+			t.Errorf("%s is measured without being asked for", name)
+		}
+	}
+	for _, heavy := range []string{"cache-hit-1m", "revoke-10k", "feed-1m-rules"} {
+		if !Heavy(heavy) || !slices.Equal(names(false, heavy), []string{heavy}) {
+			t.Errorf("%s: heavy %v, by name %v, want it heavy, and measured when named", heavy, Heavy(heavy), names(false, heavy))
+		}
+	}
+	if got := names(true); !slices.Equal(got, Names()) {
+		t.Errorf("with all: %v, want %v", got, Names())
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	if got := allocations(1000, func() {}); got >= 0.01 {
+		t.Errorf("allocations of what makes none = %v, want less than 0.01", got)
+	}
+	var kept [][]byte
+	if got := allocations(1000, func() { kept = append(kept[:0], make([]byte, 64)) }); got < 1 || got > 1.5 {
+		t.Errorf("allocations of what makes one = %v, want 1", got)
+	}
+}
+
+// TestInParallel: each number is handled once, and an error ends the rest.
+func TestInParallel(t *testing.T) {
+	const many = 25_000
+	var calls [many]atomic.Int32
+	var told []int
+	err := inParallel(many, func(n int) { told = append(told, n) }, func(n int) error { calls[n].Add(1); return nil })
+	if slices.Sort(told); err != nil || !slices.Equal(told, []int{10_000, 20_000}) {
+		t.Errorf("inParallel: %v, told of %v, want 10000 and 20000", err, told)
+	}
+	for n := range calls {
+		if got := calls[n].Load(); got != 1 {
+			t.Fatalf("%d was handled %d times, want once", n, got)
+		}
+	}
+	broken := errors.New("broken")
+	var after atomic.Int32
+	err = inParallel(many, func(int) {}, func(n int) error {
+		if n >= 100 {
+			return broken
+		}
+		after.Add(1)
+		return nil
+	})
+	if !errors.Is(err, broken) || after.Load() > 100 {
+		t.Errorf("inParallel = %v after %d calls, want the error and an end", err, after.Load())
 	}
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,65 +14,107 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// load keeps connections busy with one request after another and returns
-// requests a second. It reads answers itself, to leave the cores to the server.
-func load(target string, connections int, d time.Duration, request func() string, want int) (float64, error) {
-	u, err := url.Parse(target)
-	if err != nil {
-		return 0, err
-	}
-	var done atomic.Int64
-	var running sync.WaitGroup
-	fail := make(chan error, connections)
-	start := time.Now()
-	end := start.Add(d)
-	for range connections {
-		running.Go(func() {
-			if err := pump(u.Host, end, request(), want, &done); err != nil {
-				fail <- err
-			}
-		})
-	}
-	running.Wait()
-	select {
-	case err := <-fail:
-		return 0, err
-	default:
-	}
-	return float64(done.Load()) / time.Since(start).Seconds(), nil
+// Load is requests over some connections, each busy with one after another.
+type Load struct {
+	Target      string        // origin
+	Connections int           // how many at a time
+	Time        time.Duration // 0: until Next has no more
+	Next        func() []byte // the next request, nil for none; all connections call it at once
+	Want        int           // the status that counts; any other is an error
 }
 
-func pump(host string, end time.Time, request string, want int, done *atomic.Int64) error {
+// Loaded is how a Load went.
+type Loaded struct {
+	Requests int
+	Took     time.Duration
+	waits    []float64 // of each request, in ms
+}
+
+// Rate is requests a second.
+func (l Loaded) Rate() float64 { return float64(l.Requests) / l.Took.Seconds() }
+
+// Wait is the percentile p of how long a request took, in ms.
+func (l Loaded) Wait(p int) float64 { return percentile(l.waits, p) }
+
+// Run sends the requests. It reads answers itself, to leave the cores to the server.
+func (l Load) Run() (Loaded, error) {
+	u, err := url.Parse(l.Target)
+	if err != nil {
+		return Loaded{}, err
+	}
+	waits, failed := make([][]float64, l.Connections), make([]error, l.Connections)
+	var running sync.WaitGroup
+	start := time.Now()
+	for i := range l.Connections {
+		running.Go(func() { waits[i], failed[i] = l.pump(u.Host, start) })
+	}
+	running.Wait()
+	out := Loaded{Took: time.Since(start)}
+	for _, w := range waits {
+		out.Requests += len(w)
+		out.waits = append(out.waits, w...)
+	}
+	if err := errors.Join(failed...); err != nil {
+		return Loaded{}, err
+	}
+	if out.Requests == 0 {
+		return Loaded{}, errors.New("there was no request to send")
+	}
+	return out, nil
+}
+
+func (l Load) pump(host string, start time.Time) ([]float64, error) {
 	conn, err := net.Dial("tcp", host)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(end.Add(5 * time.Second)); err != nil {
-		return err
+	limit := l.Time + 10*time.Second
+	if l.Time == 0 {
+		limit = 2 * time.Minute
+	}
+	if err := conn.SetDeadline(start.Add(limit)); err != nil {
+		return nil, err
 	}
 	in := bufio.NewReaderSize(conn, 8<<10)
-	out := []byte(request)
-	for time.Now().Before(end) {
-		if _, err := conn.Write(out); err != nil {
-			return err
+	waits := make([]float64, 0, 1024)
+	for now := time.Now(); ; { // one request at least, however short the time
+		request := l.Next()
+		if request == nil {
+			return waits, nil
+		}
+		if _, err := conn.Write(request); err != nil {
+			return nil, err
 		}
 		status, err := answer(in)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if status != want {
-			return fmt.Errorf("answered %d, want %d", status, want)
+		if status != l.Want {
+			return nil, fmt.Errorf("%s answered %d, want %d", l.Target, status, l.Want)
 		}
-		done.Add(1)
+		sent := now
+		now = time.Now()
+		waits = append(waits, ms(now.Sub(sent)))
+		if l.Time > 0 && now.Sub(start) >= l.Time {
+			return waits, nil
+		}
 	}
-	return nil
+}
+
+// rate is requests a second of one request over and over.
+func rate(target string, connections int, d time.Duration, request string) (float64, error) {
+	out := []byte(request)
+	l, err := Load{Target: target, Connections: connections, Time: d, Next: func() []byte { return out }, Want: http.StatusOK}.Run()
+	if err != nil {
+		return 0, err
+	}
+	return l.Rate(), nil
 }
 
 // answer reads one response with a Content-Length and returns its status.
@@ -108,6 +151,53 @@ func answer(in *bufio.Reader) (int, error) {
 	}
 	_, err = in.Discard(length)
 	return status, err
+}
+
+// Upstream answers every request with "ok" until ctx ends, at little cost: what is
+// measured stands in front of it. It returns its origin.
+func Upstream(ctx context.Context) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	context.AfterFunc(ctx, func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			go func() {
+				defer stop()
+				defer func() { _ = conn.Close() }()
+				_ = reply(conn) // its end is the other side's business
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String(), nil
+}
+
+// reply answers requests that have no body and wait for the answer before.
+func reply(conn io.ReadWriter) error {
+	response := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+	buf, n := make([]byte, 32<<10), 0
+	for {
+		more, err := conn.Read(buf[n:])
+		if err != nil {
+			return err
+		}
+		if n += more; !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+			if n == len(buf) {
+				return errors.New("request too long")
+			}
+			continue
+		}
+		if _, err := conn.Write(response); err != nil {
+			return err
+		}
+		n = 0
+	}
 }
 
 // serve answers on a free loopback port until ctx ends.
