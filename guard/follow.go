@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
@@ -120,7 +121,7 @@ func nudge(c chan struct{}) {
 }
 
 const (
-	coalesce    = 50 * time.Millisecond // between two reports
+	coalesce    = 50 * time.Millisecond // in which news are told of together
 	reportEvery = 30 * time.Second      // without news
 	retryAfter  = time.Second           // after a report that did not arrive
 )
@@ -134,6 +135,13 @@ func (e *engine) reports(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.report:
+			// Not at once, and not all guards together: what they say must not keep the
+			// issuer from telling the others.
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(rand.N(coalesce)):
+			}
 		case <-timer.C:
 		}
 		if !e.feed.View().Ready {
@@ -156,11 +164,6 @@ func (e *engine) reports(ctx context.Context) {
 		timer.Reset(reportEvery)
 		if failing {
 			timer.Reset(retryAfter)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(coalesce):
 		}
 	}
 }

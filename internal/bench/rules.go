@@ -157,7 +157,7 @@ func lookups(d time.Duration, view *feed.View, claims *token.Claims) (check, loo
 	hasher := feed.NewHasher(view.Key)
 	var values []feed.Value
 	none := func(v feed.Value) error {
-		if _, hit := view.Set.Hit(v, 0); hit {
+		if _, hit := view.Set.Hit(v, feed.Token{}); hit {
 			return errors.New("a rule hit a token that none names")
 		}
 		return nil
