@@ -42,7 +42,7 @@ does nothing.
 			"  writ revoke subject alice --step-up\n  writ revoke everything --dry-run",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || !slices.Contains(admin.Kinds(), args[0]) {
-				return fmt.Errorf("give one of these kinds: %s", strings.Join(admin.Kinds(), ", "))
+				return fmt.Errorf("give a kind, one of %s", strings.Join(admin.Kinds(), ", "))
 			}
 			if want := operands(args[0]); len(args) != 1+len(want) {
 				return fmt.Errorf("give %s", strings.Join(append([]string{args[0]}, want...), " "))
@@ -203,6 +203,12 @@ func confirmedText(w io.Writer, confirmed int, after string, unreached []admin.G
 
 // hitText says how much is hit, with samples before it is done.
 func hitText(w io.Writer, h admin.Hit, samples bool, now time.Time) {
+	if h.Sessions+h.Grants+h.Clients+h.Resources == 0 {
+		if samples {
+			fmt.Fprintln(w, "It is about tokens alone: no session, grant, client or resource that is known here.")
+		}
+		return
+	}
 	fmt.Fprintf(w, "It is about %s, %s, %s and %s.\n", count(h.Sessions, "session"), count(h.Grants, "grant"),
 		count(h.Clients, "client"), count(h.Resources, "resource"))
 	if !samples {
