@@ -15,12 +15,12 @@ import (
 )
 
 func tokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token COMMAND", Short: "Get a token, or read one: get, show"}
+	cmd := &cobra.Command{Use: "token COMMAND", Short: "Get a token, or read one: get, show, why"}
 	var at where
 	var out output
 	at.add(cmd)
 	out.add(cmd)
-	cmd.AddCommand(tokenGet(&at, &out), tokenShow(&at, &out))
+	cmd.AddCommand(tokenGet(&at, &out), tokenShow(&at, &out), tokenWhy(&at, &out))
 	return cmd
 }
 
