@@ -56,6 +56,11 @@ func (cfg Config) check() (Config, error) {
 	if err := cfg.WhenStale.check(); err != nil {
 		return cfg, err
 	}
+	if cfg.StateFile != "" {
+		if err := checkCopy(cfg.StateFile); err != nil {
+			return cfg, err
+		}
+	}
 	return cfg.complete(), nil
 }
 

@@ -49,6 +49,7 @@ func (e *engine) sources() (err error) {
 		Refused:    e.cfg.Refused,
 		Verify:     e.verifyFeed,
 		Applied:    e.applied,
+		Keep:       e.cfg.StateFile != "",
 		Now:        e.cfg.Now,
 		Logger:     e.cfg.Logger,
 	})
@@ -58,7 +59,8 @@ func (e *engine) sources() (err error) {
 	return nil
 }
 
-// follow reads the feed from when the first keys came. No token can be verified
+// follow reads the feed from when the first keys came, from the issuer or from
+// disk. No token can be verified
 // before, and with the issuer down the reader would only learn to wait longer;
 // so its first attempt falls together with the issuer's return.
 func (e *engine) follow(ctx context.Context) {
@@ -72,6 +74,11 @@ func (e *engine) follow(ctx context.Context) {
 // verifyFeed checks one message of the feed and returns its payload. Only keys
 // that sign nothing else count.
 func (e *engine) verifyFeed(ctx context.Context, compact string) ([]byte, error) {
+	return openFeed(compact, func(kid string) (*jose.Key, error) { return e.signers.Key(ctx, kid) })
+}
+
+// openFeed is verifyFeed with keys from anywhere.
+func openFeed(compact string, find func(kid string) (*jose.Key, error)) ([]byte, error) {
 	m, err := jose.Parse(compact)
 	if err != nil {
 		return nil, err
@@ -79,7 +86,7 @@ func (e *engine) verifyFeed(ctx context.Context, compact string) ([]byte, error)
 	if !m.Header.Is(feedType) {
 		return nil, fmt.Errorf("typ %.32q is not %s", m.Header.Typ, feedType)
 	}
-	key, err := e.signers.Key(ctx, m.Header.KeyID)
+	key, err := find(m.Header.KeyID)
 	if err != nil {
 		return nil, fmt.Errorf("key %.64q of the feed: %w", m.Header.KeyID, err)
 	}
@@ -102,11 +109,16 @@ func (e *engine) applied(b feed.Batch) {
 
 // keysChanged is told by the key set that keys came or went.
 func (e *engine) keysChanged() {
+	e.begun()
+	nudge(e.sweep)
+	nudge(e.report)
+}
+
+// begun notes that there are keys.
+func (e *engine) begun() {
 	if e.cameAt.CompareAndSwap(0, time.Now().UnixNano()) {
 		close(e.came)
 	}
-	nudge(e.sweep)
-	nudge(e.report)
 }
 
 // nudge leaves word on a channel of capacity 1.

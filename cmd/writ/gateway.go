@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -89,10 +90,13 @@ func runGateway(parent context.Context, f gatewayFlags) error {
 	if err != nil {
 		return err
 	}
-	gate, err := gateway.New(ctx, cfg)
+	life, end := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is done
+	defer end()
+	gate, err := gateway.New(life, cfg)
 	if err != nil {
 		return err
 	}
+	defer settle(end, gate)
 	listeners, err := listen(file.Gateway.Listen, "--listen")
 	if err != nil {
 		return err
@@ -104,6 +108,15 @@ func runGateway(parent context.Context, f gatewayFlags) error {
 		return onHangup(ctx, func() { reloaded(log, f.reload(gate, level, certs)) })
 	}
 	return serve(ctx, []*face{front}, hangup)
+}
+
+// settle ends a gateway and lets it write what outlives it.
+func settle(end func(), gate *gateway.Gateway) {
+	end()
+	select {
+	case <-gate.Done():
+	case <-time.After(5 * time.Second):
+	}
 }
 
 // reload reads the file again: all of it is put to use, or none.

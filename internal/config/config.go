@@ -82,6 +82,7 @@ type Gateway struct {
 	ClientSecretFile string         `yaml:"client_secret_file"`
 	TLS              TLS            `yaml:"tls"`
 	TrustedProxies   []netip.Prefix `yaml:"trusted_proxies"`
+	StateDir         string         `yaml:"state_dir"`
 	MaxStaleness     time.Duration  `yaml:"max_staleness"`
 	MaxHeader        Size           `yaml:"max_header"`
 	MaxBody          Size           `yaml:"max_body"`

@@ -47,6 +47,7 @@ gateway:
     cert: CERT
     key: KEY
   trusted_proxies: [127.0.0.1/32]
+  state_dir: /var/lib/writ
   max_staleness: 20s
   max_header: 16KiB
   max_body: 2MiB
@@ -250,6 +251,9 @@ func TestGatewayConfig(t *testing.T) {
 	}
 	if c.ClientSecret != "writ_cs_x" || c.MaxHeader != 16<<10 || c.ResponseTimeout >= 0 || len(c.Routes) != 2 {
 		t.Errorf("config = %v", c)
+	}
+	if c.StateDir != "/var/lib/writ" {
+		t.Errorf("state_dir = %q, want /var/lib/writ", c.StateDir)
 	}
 	want := gateway.Route{
 		Host: "api.example.com", Path: "/orders", Name: "Orders", Audience: "https://api.example.com/orders",

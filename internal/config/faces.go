@@ -24,7 +24,7 @@ func (g *Gateway) Config() (gateway.Config, error) {
 		Issuer: g.Issuer, URL: g.URL, ClientID: g.ClientID, MaxStaleness: g.MaxStaleness,
 		TrustedProxies: g.TrustedProxies, MaxHeader: int(g.MaxHeader), MaxBody: int64(g.MaxBody),
 		DialTimeout: g.DialTimeout, ResponseTimeout: g.ResponseTimeout, IdleConns: g.IdleConns,
-		InsecureHTTP: g.InsecureHTTP,
+		InsecureHTTP: g.InsecureHTTP, StateDir: g.StateDir,
 	}
 	if g.ClientSecretFile != "" {
 		secret, err := os.ReadFile(g.ClientSecretFile)
