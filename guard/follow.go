@@ -137,7 +137,8 @@ const (
 
 // reports tells the issuer what this guard holds, so that whoever ends a token
 // learns where it is refused already.
-func (e *engine) reports(ctx context.Context) {
+// A report under way when ctx ends may still arrive until last does.
+func (e *engine) reports(ctx, last context.Context) {
 	failing := false
 	for timer := time.NewTimer(reportEvery); ; {
 		select {
@@ -150,7 +151,7 @@ func (e *engine) reports(ctx context.Context) {
 			timer.Reset(reportEvery)
 			continue
 		}
-		err := e.tell(ctx)
+		err := e.tell(last, false)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -178,10 +179,12 @@ type report struct {
 	Epoch    string   `json:"epoch"`
 	Position uint64   `json:"position"`
 	KeyIDs   []string `json:"kids"`
+	Gone     bool     `json:"gone,omitempty"` // this guard ends
 }
 
 // tell makes one report.
-func (e *engine) tell(ctx context.Context) error {
+func (e *engine) tell(ctx context.Context, gone bool) error {
+	e.told = true
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	credential, err := e.cfg.Credential(ctx)
@@ -189,7 +192,7 @@ func (e *engine) tell(ctx context.Context) error {
 		return fmt.Errorf("credential: %w", err)
 	}
 	v := e.feed.View()
-	news := report{Instance: e.instance, Epoch: v.Epoch, Position: v.Position, KeyIDs: []string{}}
+	news := report{Instance: e.instance, Epoch: v.Epoch, Position: v.Position, KeyIDs: []string{}, Gone: gone}
 	for _, k := range e.keys.State().Keys {
 		news.KeyIDs = append(news.KeyIDs, k.ID)
 	}
@@ -219,4 +222,23 @@ func (e *engine) tell(ctx context.Context) error {
 		return fmt.Errorf("%s answered %s", url, res.Status)
 	}
 	return nil
+}
+
+// farewell is how long the end of a guard may take to tell of itself.
+const farewell = time.Second
+
+// leave makes the reports of a guard, and when ctx ends tells the issuer that
+// there will be none: so that whoever ends a token does not wait for a guard
+// that was stopped, nor takes it for one that is cut off.
+func (e *engine) leave(ctx context.Context) {
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
+	e.reports(ctx, last)
+	if !e.told {
+		return
+	}
+	if err := e.tell(last, true); err != nil {
+		e.cfg.Logger.Debug("guard left without a word", "issuer", e.cfg.Issuer, "error", err)
+	}
 }

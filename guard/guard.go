@@ -108,6 +108,7 @@ type engine struct {
 	rules  atomic.Uint64 // counts the batches of rules that were applied
 	cameAt atomic.Int64  // when that was, Unix nanoseconds; 0 before
 	report chan struct{} // capacity 1: there is news for the issuer
+	told   bool          // a report was made; owned by leave
 	sweep  chan struct{} // capacity 1: running requests may have been ended
 }
 
@@ -165,7 +166,7 @@ func (e *engine) start(ctx context.Context) {
 	go e.supervise(ctx)
 	var last sync.WaitGroup
 	if e.cfg.Credential != nil {
-		last.Go(func() { e.reports(ctx) })
+		last.Go(func() { e.leave(ctx) })
 	}
 	if e.cfg.StateFile != "" {
 		last.Go(func() { e.keep(ctx) })
@@ -178,7 +179,8 @@ func (e *engine) start(ctx context.Context) {
 }
 
 // Done is closed some time after the ctx of New ended, when Config.StateFile is
-// written. Wait for it before the process ends.
+// written and the issuer told that this guard is gone, or a second has passed.
+// Wait for it before the process ends.
 func (g *Guard) Done() <-chan struct{} { return g.done }
 
 // Ready waits until keys and revocation state are there; use it in a readiness

@@ -39,14 +39,14 @@ type Issuer struct {
 	routes  *http.ServeMux
 
 	mu      sync.Mutex
-	keys    []pair             // guarded by mu; all are published, the last one signs
-	removed []pair             // guarded by mu; once published, good for the feed only
-	rules   []feed.Plain       // guarded by mu
-	held    map[string]report  // guarded by mu; the latest of each instance
-	polls   map[string]*poll   // guarded by mu; by remote address
-	up      context.Context    // guarded by mu; done when the issuer goes down
-	stop    context.CancelFunc // guarded by mu
-	news    chan struct{}      // guarded by mu; closed and replaced when held or polls change
+	keys    []pair              // guarded by mu; all are published, the last one signs
+	removed []pair              // guarded by mu; once published, good for the feed only
+	rules   []feed.Plain        // guarded by mu
+	held    map[instance]report // guarded by mu; the latest of each instance
+	polls   map[string]*poll    // guarded by mu; by remote address
+	up      context.Context     // guarded by mu; done when the issuer goes down
+	stop    context.CancelFunc  // guarded by mu
+	news    chan struct{}       // guarded by mu; closed and replaced when held or polls change
 }
 
 const (
@@ -62,7 +62,7 @@ func NewIssuer(tb testing.TB) *Issuer {
 		feedKey: newPair(tb),
 		foreign: newPair(tb),
 		keys:    []pair{newPair(tb)},
-		held:    make(map[string]report),
+		held:    make(map[instance]report),
 		polls:   make(map[string]*poll),
 		news:    make(chan struct{}),
 	}
