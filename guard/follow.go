@@ -31,6 +31,7 @@ func (e *engine) sources() (err error) {
 	}
 	keys, signers := common, common
 	keys.Metadata = oauth.WellKnown(e.cfg.Issuer, oauth.ServerDocument)
+	keys.Member = "introspection_endpoint"
 	keys.Algorithms = e.cfg.Algorithms
 	keys.Changed = e.keysChanged
 	if e.keys, err = keyset.New(keys); err != nil {

@@ -68,17 +68,24 @@ type Config struct {
 // Stale says what becomes of requests while the revocation state is older than
 // Config.MaxStaleness.
 type Stale struct {
-	Do  Action
-	For time.Duration // how long Allow lasts, counted from MaxStaleness; 0 means 15 min
+	Do   Action
+	For  time.Duration // how long Allow lasts, counted from MaxStaleness; 0 means 15 min
+	Else Action        // of Introspect, Deny or Allow: what becomes of requests when the issuer cannot be asked
 }
 
-// Action is Deny or Allow.
+// Action is Deny, Allow or Introspect.
 type Action int
 
 // The actions.
 const (
 	Deny  Action = iota // refuse with 503 and Retry-After
 	Allow               // go on with the revocations known so far
+
+	// Introspect asks the issuer about each token (RFC 7662), beside all other
+	// checks: one call at a time for a token, at most 50 a second for the guard,
+	// and what is found active is not asked for again for five seconds. It needs
+	// Config.Credential. Requests under way are not asked about.
+	Introspect
 )
 
 // A Guard verifies tokens for one audience. It is safe for concurrent use.
@@ -101,6 +108,7 @@ type engine struct {
 	replay   dpop.Replay
 	running  registry
 	disk     disk
+	asker    asker
 	refusals map[string]*atomic.Uint64 // by reason; the map never changes
 
 	done   chan struct{} // closed when all is said and written after the end

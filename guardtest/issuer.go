@@ -116,6 +116,7 @@ func (i *Issuer) mount() {
 	i.routes.HandleFunc("GET /.well-known/oauth-authorization-server", i.metadata)
 	i.routes.HandleFunc("GET /jwks", i.jwks)
 	i.routes.HandleFunc("POST /token", i.trade)
+	i.routes.HandleFunc("POST /introspect", i.introspect)
 	i.routes.HandleFunc("GET /feed/jwks", func(w http.ResponseWriter, _ *http.Request) { i.set(w, i.feedKey) })
 	i.routes.HandleFunc("GET /feed/events", i.events)
 	i.routes.HandleFunc("GET /feed/snapshot", i.snapshot)
@@ -160,9 +161,10 @@ func (i *Issuer) metadata(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, oauth.Metadata{
 		Issuer:        i.url,
 		JWKSURI:       i.url + "/jwks",
-		TokenEndpoint: i.url + "/token",
-		GrantTypes:    []string{oauth.GrantClient, oauth.GrantExchange},
-		AuthMethods:   []string{oauth.AuthBasic, oauth.AuthPost},
+		TokenEndpoint: i.url + "/token", IntrospectionEndpoint: i.url + "/introspect",
+		IntrospectionAuthMethods: []string{oauth.Bearer},
+		GrantTypes:               []string{oauth.GrantClient, oauth.GrantExchange},
+		AuthMethods:              []string{oauth.AuthBasic, oauth.AuthPost},
 	})
 }
 

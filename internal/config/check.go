@@ -91,9 +91,33 @@ func (c *checker) gateway(g *Gateway) {
 	for i, r := range g.Routes {
 		at := "gateway.routes[" + strconv.Itoa(i) + "]"
 		c.lengths(map[string]time.Duration{at + ".allow_stale": r.AllowStale})
+		c.stale(at, r)
 		if r.Propagate != "" && r.Propagate != "exchange" && r.Propagate != "none" {
 			c.wrong(at+".propagate", "is %q, want exchange or none", r.Propagate)
 		}
+	}
+}
+
+// stale checks the two ways to say what to do with revocations that are too old.
+func (c *checker) stale(at string, r Route) {
+	w := r.WhenStale
+	if w == nil {
+		return
+	}
+	at += ".when_stale"
+	c.lengths(map[string]time.Duration{at + ".for": w.For})
+	introspect := w.Do == "introspect"
+	switch {
+	case r.AllowStale != 0:
+		c.wrong(at, "and allow_stale say the same: leave one out")
+	case !introspect && w.Do != "allow" && w.Do != "deny":
+		c.wrong(at+".do", "is %q, want deny, allow or introspect", w.Do)
+	case !introspect && w.Else != "":
+		c.wrong(at+".else", "is for introspect only")
+	case w.Else != "" && w.Else != "allow" && w.Else != "deny":
+		c.wrong(at+".else", "is %q, want deny or allow", w.Else)
+	case w.For != 0 && w.Do != "allow" && w.Else != "allow":
+		c.wrong(at+".for", "is how long to allow, and nothing is allowed")
 	}
 }
 

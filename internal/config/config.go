@@ -107,8 +107,16 @@ type Route struct {
 	UpstreamScopes   []string      `yaml:"upstream_scopes"`
 	Propagate        string        `yaml:"propagate"`
 	AllowStale       time.Duration `yaml:"allow_stale"`
+	WhenStale        *WhenStale    `yaml:"when_stale"`
 	MaxBody          Size          `yaml:"max_body"`
 	CORS             *CORS         `yaml:"cors"`
+}
+
+// WhenStale says what becomes of requests while the revocations known are too old.
+type WhenStale struct {
+	Do   string        `yaml:"do"`
+	For  time.Duration `yaml:"for"`
+	Else string        `yaml:"else"`
 }
 
 // Rule says what requests with certain methods need.

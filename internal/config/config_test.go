@@ -69,7 +69,10 @@ gateway:
       upstream_audience: http://orders.internal
       upstream_scopes: [orders:read]
       propagate: exchange
-      allow_stale: 15m
+      when_stale:
+        do: introspect
+        for: 10m
+        else: allow
       max_body: unlimited
       cors:
         origins: [https://app.example.com]
@@ -79,7 +82,16 @@ gateway:
       open: true
       upstream: http://127.0.0.1:9002
       propagate: none
+    - path: /orders/stale
+      rules:
+        - scopes: [orders:read]
+      upstream: http://127.0.0.1:9001
+      propagate: none
+      allow_stale: 15m
 `
+
+// elsewhere are keys that the first route cannot have together with the others.
+var elsewhere = map[string]bool{"gateway.routes[].open": true, "gateway.routes[].allow_stale": true}
 
 func TestWholeFile(t *testing.T) {
 	f, err := Parse("writ.yaml", []byte(whole))
@@ -95,7 +107,7 @@ func TestWholeFile(t *testing.T) {
 	}
 	unset(t, reflect.ValueOf(*f), "")
 	for path := range all(reflect.TypeFor[File](), "") {
-		if f.lines[strings.ReplaceAll(path, "[]", "[0]")] == 0 && path != "gateway.routes[].open" {
+		if f.lines[strings.ReplaceAll(path, "[]", "[0]")] == 0 && !elsewhere[path] {
 			t.Errorf("the line of %s is not known", path)
 		}
 	}
@@ -107,7 +119,7 @@ func unset(t *testing.T, v reflect.Value, path string) {
 	names, fields := keys(v.Type())
 	for _, name := range names {
 		field := v.Field(fields[name])
-		if field.IsZero() && path+name != "gateway.routes[].open" {
+		if field.IsZero() && !elsewhere[path+name] {
 			t.Errorf("%s%s is not filled", path, name)
 		}
 		if field.Kind() == reflect.Pointer {
@@ -166,6 +178,10 @@ func TestReferenceIsComplete(t *testing.T) {
 	}
 }
 
+func stale(when string) string {
+	return "gateway:\n  routes:\n    - path: /x\n      when_stale: " + when + "\n"
+}
+
 func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
 	tests := []struct {
 		name, text string
@@ -203,6 +219,13 @@ func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
 		{"level", "log:\n  level: loud\n", []string{`writ.yaml:2: log.level is "loud", want debug, info, warn or error`}},
 		{"propagate", "gateway:\n  routes:\n    - path: /x\n      propagate: all\n", []string{`writ.yaml:4: gateway.routes[0].propagate is "all", want exchange or none`}},
 		{"rule", "gateway:\n  routes:\n    - path: /x\n      rules:\n        - method: [GET]\n", []string{"writ.yaml:5: gateway.routes[0].rules[0].method is not known; want methods, scopes"}},
+		{"stale twice", stale("{do: deny}") + "      allow_stale: 1m\n", []string{"writ.yaml:4: gateway.routes[0].when_stale and allow_stale say the same"}},
+		{"stale nothing", stale("{for: 1m}"), []string{`when_stale.do is "", want deny, allow or introspect`}},
+		{"stale something", stale("{do: guess}"), []string{`when_stale.do is "guess", want deny, allow or introspect`}},
+		{"stale else", stale("{do: allow, else: deny}"), []string{"when_stale.else is for introspect only"}},
+		{"stale else something", stale("{do: introspect, else: introspect}"), []string{`when_stale.else is "introspect", want deny or allow`}},
+		{"stale for", stale("{do: introspect, for: 1m}"), []string{"when_stale.for is how long to allow, and nothing is allowed"}},
+		{"stale without end", stale("{do: allow, for: unlimited}"), []string{"when_stale.for needs a bound"}},
 		{"several", "log:\n  level: 1\n  formt: x\nserve:\n  listen: x\n", []string{"log.formt is not known"}},
 		{"several values", "log:\n  level: loud\n  format: xml\n", []string{"log.level", "log.format"}},
 	}
@@ -249,7 +272,7 @@ func TestGatewayConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.ClientSecret != "writ_cs_x" || c.MaxHeader != 16<<10 || c.ResponseTimeout >= 0 || len(c.Routes) != 2 {
+	if c.ClientSecret != "writ_cs_x" || c.MaxHeader != 16<<10 || c.ResponseTimeout >= 0 || len(c.Routes) != 3 {
 		t.Errorf("config = %v", c)
 	}
 	if c.StateDir != "/var/lib/writ" {
@@ -259,11 +282,14 @@ func TestGatewayConfig(t *testing.T) {
 		Host: "api.example.com", Path: "/orders", Name: "Orders", Audience: "https://api.example.com/orders",
 		Rules:    []gateway.Rule{{Methods: []string{"GET"}, Scopes: []string{"orders:read"}}, {Scopes: []string{"orders:write"}}},
 		Upstream: "http://127.0.0.1:9001", UpstreamAudience: "http://orders.internal", UpstreamScopes: []string{"orders:read"},
-		Propagate: gateway.Exchange, WhenStale: &guard.Stale{Do: guard.Allow, For: 15 * time.Minute}, MaxBody: -1,
+		Propagate: gateway.Exchange, WhenStale: &guard.Stale{Do: guard.Introspect, For: 10 * time.Minute, Else: guard.Allow}, MaxBody: -1,
 		CORS: &gateway.CORS{Origins: []string{"https://app.example.com"}, Methods: []string{"GET"}, Headers: []string{"Authorization"}},
 	}
 	if !reflect.DeepEqual(c.Routes[0], want) {
 		t.Errorf("route = %+v\nwant %+v", c.Routes[0], want)
+	}
+	if got, want := *c.Routes[2].WhenStale, (guard.Stale{Do: guard.Allow, For: 15 * time.Minute}); got != want {
+		t.Errorf("allow_stale = %+v, want %+v", got, want)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/writ-auth/writ/guard"
 	"github.com/writ-auth/writ/token"
 )
 
@@ -64,5 +65,33 @@ func TestStartsWhileTheIssuerIsDown(t *testing.T) {
 	cfg.StateDir = filepath.Join(dir, "none")
 	if _, err := New(second, cfg); err == nil {
 		t.Error("New takes a directory that is not there")
+	}
+}
+
+// With a bound nobody keeps, every request is asked about.
+func TestRouteThatIntrospects(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		c.MaxStaleness = time.Nanosecond
+		for i := range c.Routes {
+			if c.Routes[i].Path == "/files" {
+				c.Routes[i].WhenStale = &guard.Stale{Do: guard.Introspect}
+			}
+		}
+	})
+	get := func(path string) int {
+		res, _ := w.do(w.request("GET", path+"/1", path, "orders:read"))
+		return res.StatusCode
+	}
+	if got := get("/orders"); got != http.StatusServiceUnavailable {
+		t.Errorf("a route that denies: %d, want 503", got)
+	}
+	if got := get("/files"); got != http.StatusOK {
+		t.Errorf("a route that introspects: %d, want 200", got)
+	}
+	alone := Config{Issuer: w.issuer.URL(), URL: w.url, Routes: []Route{{
+		Path: "/files", Rules: []Rule{{}}, Upstream: w.service.URL, Propagate: None, WhenStale: &guard.Stale{Do: guard.Introspect},
+	}}}
+	if _, err := New(t.Context(), alone); err == nil {
+		t.Error("New takes a route that introspects, without a client")
 	}
 }

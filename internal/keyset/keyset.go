@@ -41,6 +41,7 @@ type Config struct {
 	Issuer       string        // who the keys belong to
 	URL          string        // where the JWK set is, or
 	Metadata     string        // where the document is that names it (RFC 8414) and must name Issuer
+	Member       string        // of that document, a URL, for Endpoint; "": none
 	Algorithms   []string      // keys for others are left out; nil: all that package jose knows
 	Refresh      time.Duration // from one fetch to the next; 0: what max-age says, from 1 min to 1 h, else 5 min
 	MaxAge       time.Duration // how long keys are trusted while the issuer does not answer; 0: 24 h
@@ -73,7 +74,8 @@ type Set struct {
 	cfg    Config
 	client *http.Client
 	held   atomic.Pointer[held] // nil until the first good fetch; written by Run
-	wake   chan struct{}        // tells Run that pending is set; capacity 1
+	member atomic.Pointer[string]
+	wake   chan struct{} // tells Run that pending is set; capacity 1
 
 	mu      sync.Mutex
 	pending bool          // a fetch was asked for and has not begun; guarded by mu
@@ -147,6 +149,15 @@ func (s *Set) Lookup(kid string) *jose.Key {
 		return nil
 	}
 	return h.keys[kid].key
+}
+
+// Endpoint is the URL in the member of the issuer's document that Config.Member
+// names; "" while it is not known, or not one that may be called.
+func (s *Set) Endpoint() string {
+	if u := s.member.Load(); u != nil {
+		return *u
+	}
+	return ""
 }
 
 // Ready reports whether the set holds keys that may be trusted.

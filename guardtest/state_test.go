@@ -3,9 +3,12 @@ package guardtest
 import (
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/writ-auth/writ/guard"
 	"github.com/writ-auth/writ/scope"
 	"github.com/writ-auth/writ/token"
 )
@@ -40,5 +43,36 @@ func TestGuardsThatLeave(t *testing.T) {
 	say("one", `{"instance":"a","gone":true}`)
 	if got := held(); got != 0 {
 		t.Errorf("after its own word %d guards are held, want 0", got)
+	}
+}
+
+// The issuer answers introspection as the real one: to guards, about what lives.
+func TestIntrospection(t *testing.T) {
+	i := NewIssuer(t)
+	g, err := guard.New(t.Context(), guard.Config{
+		Issuer: i.URL(), Audience: "https://api.example", Credential: i.Credential,
+		MaxStaleness: time.Nanosecond, WhenStale: guard.Stale{Do: guard.Introspect},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	api := []string{"https://api.example"}
+	if _, err := g.Verify(i.Request("GET", "https://api.example/", token.Claims{Audience: api}), guard.Need{}); err != nil {
+		t.Errorf("a living token is refused: %v", err)
+	}
+	ended := i.Request("GET", "https://api.example/", token.Claims{Audience: api, ID: "ended"})
+	i.Revoke(token.Claims{ID: "ended"})
+	if _, err := g.Verify(ended, guard.Need{}); err == nil {
+		t.Error("an ended token is admitted")
+	}
+	res, err := http.PostForm(i.URL()+"/introspect", url.Values{"token": {i.Token(token.Claims{Audience: api})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := res.Body.Close(); err != nil || res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("introspection by nobody: %s, want 401", res.Status)
 	}
 }
