@@ -43,6 +43,7 @@ type setup struct {
 type authority struct {
 	db      *store.DB
 	keys    *mint.Mint
+	log     *feed.Log
 	admin   *admin.Admin
 	handler http.Handler
 	loops   []func(context.Context) error
@@ -120,6 +121,7 @@ func (a *authority) build(ctx context.Context, in setup) (err error) {
 		Pages: pages.Handler(), PagePaths: pages.Paths(), Page: pages.ErrorPage,
 		Proxies: in.proxies, PublicFeed: in.publicFeed, Logger: in.log,
 	})
+	a.log = log
 	a.loops = []func(context.Context) error{a.db.Run, a.keys.Run, log.Run, follower.Run}
 	return err
 }

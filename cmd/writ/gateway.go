@@ -101,13 +101,18 @@ func runGateway(parent context.Context, f gatewayFlags) error {
 	if err != nil {
 		return err
 	}
+	extra, err := metricsFace(file.Gateway.Metrics.Listen, "gateway.metrics.listen", guardFigures(gate.State), log)
+	if err != nil {
+		closeAll(listeners)
+		return err
+	}
 	front := newFace("gateway", listeners, gate, log)
 	front.certs = certs
 	log.Info("gateway is up", "url", cfg.URL, "issuer", cfg.Issuer, "routes", len(cfg.Routes), "listen", listeners[0].Addr().String())
 	hangup := func(ctx context.Context) error {
 		return onHangup(ctx, func() { reloaded(log, f.reload(gate, level, certs)) })
 	}
-	return serve(ctx, []*face{front}, hangup)
+	return serve(ctx, append(extra, front), hangup)
 }
 
 // settle ends a gateway and lets it write what outlives it.

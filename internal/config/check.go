@@ -55,6 +55,7 @@ func (c *checker) log(l Log) {
 func (c *checker) serve(s *Serve) {
 	c.origin("serve.issuer", s.Issuer, false)
 	c.listen("serve.listen", s.Listen)
+	c.listen("serve.metrics.listen", s.Metrics.Listen)
 	c.tls("serve.tls", s.TLS)
 	c.lengths(map[string]time.Duration{
 		"serve.token_life": s.TokenLife, "serve.refresh_idle": s.RefreshIdle, "serve.grant_life": s.GrantLife,
@@ -80,6 +81,7 @@ func (c *checker) serve(s *Serve) {
 func (c *checker) gateway(g *Gateway) {
 	c.origin("gateway.issuer", g.Issuer, g.InsecureHTTP)
 	c.listen("gateway.listen", g.Listen)
+	c.listen("gateway.metrics.listen", g.Metrics.Listen)
 	c.tls("gateway.tls", g.TLS)
 	c.lengths(map[string]time.Duration{"gateway.max_staleness": g.MaxStaleness, "gateway.dial_timeout": g.DialTimeout})
 	if g.MaxHeader < 0 {

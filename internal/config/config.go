@@ -44,6 +44,11 @@ type TLS struct {
 	Key  string `yaml:"key"`
 }
 
+// Metrics is where figures are served to a monitoring system; Listen "": nowhere.
+type Metrics struct {
+	Listen string `yaml:"listen"`
+}
+
 // Serve is the authorization server.
 type Serve struct {
 	Issuer         string         `yaml:"issuer"`
@@ -58,6 +63,7 @@ type Serve struct {
 	GrantLife      time.Duration  `yaml:"grant_life"`
 	Sessions       Sessions       `yaml:"sessions"`
 	Keys           Keys           `yaml:"keys"`
+	Metrics        Metrics        `yaml:"metrics"`
 }
 
 // Sessions says when people have to sign in again.
@@ -91,6 +97,7 @@ type Gateway struct {
 	IdleConns        int            `yaml:"idle_conns"`
 	UpstreamCAFile   string         `yaml:"upstream_ca_file"`
 	InsecureHTTP     bool           `yaml:"insecure_http"`
+	Metrics          Metrics        `yaml:"metrics"`
 	Routes           []Route        `yaml:"routes"`
 }
 
