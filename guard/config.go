@@ -56,12 +56,23 @@ func (cfg Config) check() (Config, error) {
 	if err := cfg.WhenStale.check(); err != nil {
 		return cfg, err
 	}
+	if cfg.WhenStale.Do == Introspect && cfg.Credential == nil {
+		return cfg, errors.New("guard: to introspect when stale, a credential is needed")
+	}
+	if cfg.StateFile != "" {
+		if err := checkCopy(cfg.StateFile); err != nil {
+			return cfg, err
+		}
+	}
 	return cfg.complete(), nil
 }
 
 func (s Stale) check() error {
-	if s.Do != Deny && s.Do != Allow || s.For < 0 {
-		return errors.New("guard: when stale, either deny or allow for a time")
+	if s.Do < Deny || s.Do > Introspect || s.For < 0 {
+		return errors.New("guard: when stale, either deny, allow for a time, or introspect")
+	}
+	if s.Else != Deny && (s.Else != Allow || s.Do != Introspect) {
+		return errors.New("guard: deny or allow is what can be done where introspection cannot")
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ func (e *engine) sources() (err error) {
 	}
 	keys, signers := common, common
 	keys.Metadata = oauth.WellKnown(e.cfg.Issuer, oauth.ServerDocument)
+	keys.Member = "introspection_endpoint"
 	keys.Algorithms = e.cfg.Algorithms
 	keys.Changed = e.keysChanged
 	if e.keys, err = keyset.New(keys); err != nil {
@@ -52,6 +53,7 @@ func (e *engine) sources() (err error) {
 		Refused:    e.cfg.Refused,
 		Verify:     e.verifyFeed,
 		Applied:    e.applied,
+		Keep:       e.cfg.StateFile != "",
 		Now:        e.cfg.Now,
 		Logger:     e.cfg.Logger,
 	})
@@ -61,7 +63,8 @@ func (e *engine) sources() (err error) {
 	return nil
 }
 
-// follow reads the feed from when the first keys came. No token can be verified
+// follow reads the feed from when the first keys came, from the issuer or from
+// disk. No token can be verified
 // before, and with the issuer down the reader would only learn to wait longer;
 // so its first attempt falls together with the issuer's return.
 func (e *engine) follow(ctx context.Context) {
@@ -75,6 +78,11 @@ func (e *engine) follow(ctx context.Context) {
 // verifyFeed checks one message of the feed and returns its payload. Only keys
 // that sign nothing else count.
 func (e *engine) verifyFeed(ctx context.Context, compact string) ([]byte, error) {
+	return openFeed(compact, func(kid string) (*jose.Key, error) { return e.signers.Key(ctx, kid) })
+}
+
+// openFeed is verifyFeed with keys from anywhere.
+func openFeed(compact string, find func(kid string) (*jose.Key, error)) ([]byte, error) {
 	m, err := jose.Parse(compact)
 	if err != nil {
 		return nil, err
@@ -82,7 +90,7 @@ func (e *engine) verifyFeed(ctx context.Context, compact string) ([]byte, error)
 	if !m.Header.Is(feedType) {
 		return nil, fmt.Errorf("typ %.32q is not %s", m.Header.Typ, feedType)
 	}
-	key, err := e.signers.Key(ctx, m.Header.KeyID)
+	key, err := find(m.Header.KeyID)
 	if err != nil {
 		return nil, fmt.Errorf("key %.64q of the feed: %w", m.Header.KeyID, err)
 	}
@@ -105,11 +113,16 @@ func (e *engine) applied(b feed.Batch) {
 
 // keysChanged is told by the key set that keys came or went.
 func (e *engine) keysChanged() {
+	e.begun()
+	nudge(e.sweep)
+	nudge(e.report)
+}
+
+// begun notes that there are keys.
+func (e *engine) begun() {
 	if e.cameAt.CompareAndSwap(0, time.Now().UnixNano()) {
 		close(e.came)
 	}
-	nudge(e.sweep)
-	nudge(e.report)
 }
 
 // nudge leaves word on a channel of capacity 1.
@@ -128,7 +141,8 @@ const (
 
 // reports tells the issuer what this guard holds, so that whoever ends a token
 // learns where it is refused already.
-func (e *engine) reports(ctx context.Context) {
+// A report under way when ctx ends may still arrive until last does.
+func (e *engine) reports(ctx, last context.Context) {
 	failing := false
 	for timer := time.NewTimer(reportEvery); ; {
 		select {
@@ -148,9 +162,9 @@ func (e *engine) reports(ctx context.Context) {
 			timer.Reset(reportEvery)
 			continue
 		}
-		err := e.tell(ctx)
+		err := e.tell(last, false)
 		if errors.Is(err, errCredential) {
-			err = e.tell(ctx) // with another: the key that signed this one may just have been ended
+			err = e.tell(last, false) // with another: the key that signed this one may just have been ended
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -176,10 +190,12 @@ type report struct {
 	Epoch    string   `json:"epoch"`
 	Position uint64   `json:"position"`
 	KeyIDs   []string `json:"kids"`
+	Gone     bool     `json:"gone,omitempty"` // this guard ends
 }
 
 // tell makes one report.
-func (e *engine) tell(ctx context.Context) error {
+func (e *engine) tell(ctx context.Context, gone bool) error {
+	e.told = true
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	credential, err := e.cfg.Credential(ctx)
@@ -187,7 +203,7 @@ func (e *engine) tell(ctx context.Context) error {
 		return fmt.Errorf("credential: %w", err)
 	}
 	v := e.feed.View()
-	news := report{Instance: e.instance, Epoch: v.Epoch, Position: v.Position, KeyIDs: []string{}}
+	news := report{Instance: e.instance, Epoch: v.Epoch, Position: v.Position, KeyIDs: []string{}, Gone: gone}
 	for _, k := range e.keys.State().Keys {
 		news.KeyIDs = append(news.KeyIDs, k.ID)
 	}
@@ -243,4 +259,23 @@ func (e *engine) post(ctx context.Context, credential, path string, body []byte)
 		return nil, fmt.Errorf("%s answered %s", url, res.Status)
 	}
 	return answer, err
+}
+
+// farewell is how long the end of a guard may take to tell of itself.
+const farewell = time.Second
+
+// leave makes the reports of a guard, and when ctx ends tells the issuer that
+// there will be none: so that whoever ends a token does not wait for a guard
+// that was stopped, nor takes it for one that is cut off.
+func (e *engine) leave(ctx context.Context) {
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
+	e.reports(ctx, last)
+	if !e.told {
+		return
+	}
+	if err := e.tell(last, true); err != nil {
+		e.cfg.Logger.Debug("guard left without a word", "issuer", e.cfg.Issuer, "error", err)
+	}
 }

@@ -226,7 +226,7 @@ func TestReportIsNotRedirected(t *testing.T) {
 	defer server.Close()
 	e := &engine{cfg: g.cfg, keys: g.keys, feed: g.feed}
 	e.cfg.Issuer = server.URL
-	if err := e.tell(t.Context()); err == nil {
+	if err := e.tell(t.Context(), false); err == nil {
 		t.Error("a redirect counts as a report")
 	}
 	if len(got) > 0 {

@@ -44,6 +44,17 @@ type Config struct {
 	Now          func() time.Time // nil: time.Now
 	InsecureHTTP bool             // accept an http issuer that is not loopback
 
+	// StateFile is where the guard keeps a copy of the issuer's keys and
+	// revocations, so that it can start while the issuer is down; "": nowhere.
+	// One guard writes it, in a directory that is there. What a copy says of
+	// revocations is signed by the issuer, checked again when it is read, and as
+	// old as the issuer's word in it. Key sets are not signed: whoever can write
+	// the file can make the guard accept tokens of his own. So it is written with
+	// mode 0600 and, on Unix, refused when it is a link, another user's, or
+	// writable by group or others. It names nobody, but keep it from others all
+	// the same: who reads it can tell whether a token he holds was ended.
+	StateFile string
+
 	// Credential returns a bearer token for resource <Issuer>/feed. With it
 	// the guard follows the whole feed and reports what it holds, and of each
 	// token it sees for the first time its kid, jti and a digest, by which the
@@ -60,17 +71,24 @@ type Config struct {
 // Stale says what becomes of requests while the revocation state is older than
 // Config.MaxStaleness.
 type Stale struct {
-	Do  Action
-	For time.Duration // how long Allow lasts, counted from MaxStaleness; 0 means 15 min
+	Do   Action
+	For  time.Duration // how long Allow lasts, counted from MaxStaleness; 0 means 15 min
+	Else Action        // of Introspect, Deny or Allow: what becomes of requests when the issuer cannot be asked
 }
 
-// Action is Deny or Allow.
+// Action is Deny, Allow or Introspect.
 type Action int
 
 // The actions.
 const (
 	Deny  Action = iota // refuse with 503 and Retry-After
 	Allow               // go on with the revocations known so far
+
+	// Introspect asks the issuer about each token (RFC 7662), beside all other
+	// checks: one call at a time for a token, at most 50 a second for the guard,
+	// and what is found active is not asked for again for five seconds. It needs
+	// Config.Credential. Requests under way are not asked about.
+	Introspect
 )
 
 // A Guard verifies tokens for one audience. It is safe for concurrent use.
@@ -92,13 +110,17 @@ type engine struct {
 	cache    *cache    // nil when turned off
 	replay   dpop.Replay
 	running  registry
-	usage    *usage.Sender             // nil without a credential
+	usage    *usage.Sender // nil without a credential
+	disk     disk
+	asker    asker
 	refusals map[string]*atomic.Uint64 // by reason; the map never changes
 
+	done   chan struct{} // closed when all is said and written after the end
 	came   chan struct{} // closed by the first keys
 	rules  atomic.Uint64 // counts the batches of rules that were applied
 	cameAt atomic.Int64  // when that was, Unix nanoseconds; 0 before
 	report chan struct{} // capacity 1: there is news for the issuer
+	told   bool          // a report was made; owned by leave
 	sweep  chan struct{} // capacity 1: running requests may have been ended
 }
 
@@ -119,6 +141,7 @@ func New(ctx context.Context, cfg Config) (*Guard, error) {
 		cfg:      cfg,
 		instance: rand.Text(),
 		refusals: make(map[string]*atomic.Uint64),
+		done:     make(chan struct{}),
 		came:     make(chan struct{}),
 		report:   make(chan struct{}, 1),
 		sweep:    make(chan struct{}, 1),
@@ -135,6 +158,7 @@ func New(ctx context.Context, cfg Config) (*Guard, error) {
 	if err := e.sources(); err != nil {
 		return nil, err
 	}
+	e.restore()
 	e.start(ctx)
 	return &Guard{engine: e, resource: res}, nil
 }
@@ -155,11 +179,25 @@ func (e *engine) start(ctx context.Context) {
 	go e.signers.Run(ctx)
 	go e.follow(ctx)
 	go e.supervise(ctx)
+	var last sync.WaitGroup
 	if e.cfg.Credential != nil {
-		go e.reports(ctx)
+		last.Go(func() { e.leave(ctx) })
 		go e.usage.Run(ctx)
 	}
+	if e.cfg.StateFile != "" {
+		last.Go(func() { e.keep(ctx) })
+	}
+	go func() {
+		<-ctx.Done()
+		last.Wait()
+		close(e.done)
+	}()
 }
+
+// Done is closed some time after the ctx of New ended, when Config.StateFile is
+// written and the issuer told that this guard is gone, or a second has passed.
+// Wait for it before the process ends.
+func (g *Guard) Done() <-chan struct{} { return g.done }
 
 // Ready waits until keys and revocation state are there; use it in a readiness
 // probe. Its error is ctx's.
@@ -185,7 +223,10 @@ type State struct {
 	Epoch       string            // of the feed
 	Position    uint64            // in the feed
 	AsOf        time.Time         // up to when revocations are known
+	Staleness   time.Duration     // how old the revocations are now, as MaxStaleness counts; 0 before the first
 	Rules       int               // revocations held
+	Restored    time.Time         // up to when those were known that Config.StateFile had at the start; zero: it had none
+	FileError   error             // of the latest reading or writing of Config.StateFile
 	Refusals    map[string]uint64 // by reason, over all audiences
 }
 
@@ -207,6 +248,13 @@ func (g *Guard) State() State {
 		AsOf:        v.AsOf,
 		Rules:       v.Set.Len(),
 		Refusals:    make(map[string]uint64),
+	}
+	if v.Ready {
+		s.Staleness = max(0, v.Age(g.cfg.Now()))
+	}
+	s.Restored = g.disk.start
+	if err := g.disk.err.Load(); err != nil {
+		s.FileError = *err
 	}
 	for _, known := range k.Keys {
 		s.Keys = append(s.Keys, Key{ID: known.ID, Algorithm: known.Alg, Since: known.Since})

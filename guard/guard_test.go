@@ -38,6 +38,9 @@ func TestNewRefusesBadConfig(t *testing.T) {
 		"negative leeway":        func(c *Config) { c.Leeway = -1 },
 		"negative staleness":     func(c *Config) { c.MaxStaleness = -1 },
 		"unknown action":         func(c *Config) { c.WhenStale.Do = 7 },
+		"unknown else":           func(c *Config) { c.WhenStale = Stale{Do: Introspect, Else: Introspect} },
+		"else without need":      func(c *Config) { c.WhenStale = Stale{Do: Allow, Else: Allow} },
+		"introspection unknown":  func(c *Config) { c.WhenStale, c.Credential = Stale{Do: Introspect}, nil },
 		"negative allowance":     func(c *Config) { c.WhenStale = Stale{Do: Allow, For: -1} },
 		"offline_access":         func(c *Config) { c.Metadata.Scopes = []string{"offline_access"} },
 	} {

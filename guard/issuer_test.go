@@ -76,7 +76,8 @@ type issuer struct {
 	feeder signer // signs the feed
 	log    *feed.Log
 
-	private bool // serves no public snapshot
+	private bool             // serves no public snapshot
+	asked   http.HandlerFunc // answers introspection; nil: 404
 
 	mu      sync.Mutex
 	jwks    []byte         // guarded by mu
@@ -182,7 +183,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.Method + " " + r.URL.Path {
 	case "GET /.well-known/oauth-authorization-server":
-		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, i.URL, i.URL+"/jwks")
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"introspection_endpoint":%q}`, i.URL, i.URL+"/jwks", i.URL+"/introspect")
 	case "GET /jwks":
 		_, _ = w.Write(jwks)
 	case "GET /feed/jwks":
@@ -191,6 +192,12 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(err)
 		}
 		_, _ = w.Write(set)
+	case "POST /introspect":
+		if i.asked == nil {
+			http.NotFound(w, r)
+			return
+		}
+		i.asked(w, r)
 	case "GET /feed/events":
 		i.log.Events().ServeHTTP(w, r)
 	case "GET /feed/snapshot":

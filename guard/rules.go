@@ -2,7 +2,9 @@ package guard
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,13 +36,44 @@ func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time) f
 			return fault{reason: ReasonNoFeed}
 		}
 	}
-	if g.stale(&v, n, now) {
+	policy, over := g.stale(&v, n, now)
+	ask := over > 0 && policy.Do == Introspect
+	if over > 0 && !ask && !allows(policy.Do, policy.For, over) {
 		return fault{reason: ReasonStale}
 	}
+	f := g.known(e, &v, rules)
+	if f.reason == "" && ask {
+		return g.introspected(ctx, e, policy, over)
+	}
+	return f
+}
+
+// introspected is what the issuer itself says of a token while the revocations
+// known are too old.
+func (g *Guard) introspected(ctx context.Context, e *entry, policy Stale, over time.Duration) fault {
+	err := errors.New("introspection: no credential")
+	if g.cfg.Credential != nil {
+		err = g.ask(ctx, e)
+	}
+	switch {
+	case err == nil:
+		return fault{}
+	case errors.Is(err, errInactive):
+		return fault{ReasonRevoked, err}
+	case !allows(policy.Else, policy.For, over):
+		return fault{ReasonStale, err}
+	}
+	g.cfg.Logger.Debug("request admitted without introspection", "issuer", g.cfg.Issuer, "error", err)
+	return fault{}
+}
+
+// known looks for a rule that hits the token. rules is how many batches of them
+// there were before v was read.
+func (g *Guard) known(e *entry, v *feed.View, rules uint64) fault {
 	if e.clean.Load() == rules+1 {
 		return fault{} // none hit it, and none came since
 	}
-	r, hit := g.hit(e, &v)
+	r, hit := g.hit(e, v)
 	if !hit {
 		e.clean.Store(rules + 1)
 		return fault{}
@@ -52,24 +85,21 @@ func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time) f
 	return fault{reason, fmt.Errorf("rule on %s at position %d", r.Kind, r.Position)}
 }
 
-// stale reports whether the revocation state is too old for the route. Its age
-// is that of the issuer's word, not of the last byte received.
-func (g *Guard) stale(v *feed.View, n *Need, now time.Time) bool {
-	over := v.Age(now) - g.cfg.MaxStaleness
-	if over <= 0 {
-		return false
+// stale returns by how much the revocation state is too old, and what the route
+// does then. Its age is that of the issuer's word, not of the last byte received.
+func (g *Guard) stale(v *feed.View, n *Need, now time.Time) (policy Stale, over time.Duration) {
+	if over = v.Age(now) - g.cfg.MaxStaleness; over <= 0 {
+		return Stale{}, 0
 	}
-	policy := g.cfg.WhenStale
 	if n.WhenStale != nil {
-		policy = *n.WhenStale
+		return *n.WhenStale, over
 	}
-	if policy.Do != Allow {
-		return true
-	}
-	if policy.For == 0 {
-		policy.For = defaultAllow
-	}
-	return over > policy.For
+	return g.cfg.WhenStale, over
+}
+
+// allows reports whether a request may go on when the state is too old by over.
+func allows(do Action, most, over time.Duration) bool {
+	return do == Allow && over <= cmp.Or(most, defaultAllow)
 }
 
 // awaitFeed returns the view, once it is ready if that is soon and to be

@@ -63,6 +63,28 @@ func (i *Issuer) trade(w http.ResponseWriter, r *http.Request) {
 	i.respond(w, i.fill(c), issued)
 }
 
+// introspect tells a guard whether a token is good (RFC 7662), as it would be told by the real
+// issuer if it guards everything.
+func (i *Issuer) introspect(w http.ResponseWriter, r *http.Request) {
+	if _, ok := i.guard(w, r); !ok {
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, reportMax)
+	if err := r.ParseForm(); err != nil {
+		refuse(w, http.StatusBadRequest, oauth.InvalidRequest, "the body is not a form")
+		return
+	}
+	c, ok := i.check(r.PostForm.Get(oauth.ParamToken), "")
+	if !ok {
+		answer(w, http.StatusOK, map[string]any{"active": false})
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{
+		"active": true, "iss": c.Issuer, "sub": c.Subject, "aud": c.Audience[0], "client_id": c.ClientID, "jti": c.ID,
+		"scope": c.Scope.String(), "iat": c.IssuedAt.Unix(), "exp": c.Expiry.Unix(),
+	})
+}
+
 // inherit makes c, which client asked for, depend on the subject token and not outlive it.
 func inherit(c *token.Claims, subject *token.Claims, issuer, client string) {
 	c.Subject, c.ClientID = subject.Subject, subject.ClientID

@@ -39,14 +39,14 @@ type Issuer struct {
 	routes  *http.ServeMux
 
 	mu      sync.Mutex
-	keys    []pair             // guarded by mu; all are published, the last one signs
-	removed []pair             // guarded by mu; once published, good for the feed only
-	rules   []feed.Plain       // guarded by mu
-	held    map[string]report  // guarded by mu; the latest of each instance
-	polls   map[string]*poll   // guarded by mu; by remote address
-	up      context.Context    // guarded by mu; done when the issuer goes down
-	stop    context.CancelFunc // guarded by mu
-	news    chan struct{}      // guarded by mu; closed and replaced when held or polls change
+	keys    []pair              // guarded by mu; all are published, the last one signs
+	removed []pair              // guarded by mu; once published, good for the feed only
+	rules   []feed.Plain        // guarded by mu
+	held    map[instance]report // guarded by mu; the latest of each instance
+	polls   map[string]*poll    // guarded by mu; by remote address
+	up      context.Context     // guarded by mu; done when the issuer goes down
+	stop    context.CancelFunc  // guarded by mu
+	news    chan struct{}       // guarded by mu; closed and replaced when held or polls change
 }
 
 const (
@@ -62,7 +62,7 @@ func NewIssuer(tb testing.TB) *Issuer {
 		feedKey: newPair(tb),
 		foreign: newPair(tb),
 		keys:    []pair{newPair(tb)},
-		held:    make(map[string]report),
+		held:    make(map[instance]report),
 		polls:   make(map[string]*poll),
 		news:    make(chan struct{}),
 	}
@@ -116,6 +116,7 @@ func (i *Issuer) mount() {
 	i.routes.HandleFunc("GET /.well-known/oauth-authorization-server", i.metadata)
 	i.routes.HandleFunc("GET /jwks", i.jwks)
 	i.routes.HandleFunc("POST /token", i.trade)
+	i.routes.HandleFunc("POST /introspect", i.introspect)
 	i.routes.HandleFunc("GET /feed/jwks", func(w http.ResponseWriter, _ *http.Request) { i.set(w, i.feedKey) })
 	i.routes.HandleFunc("GET /feed/events", i.events)
 	i.routes.HandleFunc("GET /feed/snapshot", i.snapshot)
@@ -161,9 +162,10 @@ func (i *Issuer) metadata(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, oauth.Metadata{
 		Issuer:        i.url,
 		JWKSURI:       i.url + "/jwks",
-		TokenEndpoint: i.url + "/token",
-		GrantTypes:    []string{oauth.GrantClient, oauth.GrantExchange},
-		AuthMethods:   []string{oauth.AuthBasic, oauth.AuthPost},
+		TokenEndpoint: i.url + "/token", IntrospectionEndpoint: i.url + "/introspect",
+		IntrospectionAuthMethods: []string{oauth.Bearer},
+		GrantTypes:               []string{oauth.GrantClient, oauth.GrantExchange},
+		AuthMethods:              []string{oauth.AuthBasic, oauth.AuthPost},
 	})
 }
 

@@ -76,12 +76,16 @@ func (i *Issuer) Revoke(c token.Claims) {
 	}
 }
 
+// instance is a process of a client.
+type instance struct{ client, id string }
+
 // report is what a guard says it holds.
 type report struct {
 	Instance string   `json:"instance"`
 	Epoch    string   `json:"epoch"`
 	Position uint64   `json:"position"`
 	KeyIDs   []string `json:"kids"`
+	Gone     bool     `json:"gone"`
 }
 
 // reporting counts the guards whose latest report is as wanted. Called under mu.
@@ -142,20 +146,20 @@ func ended(rules []feed.Plain, c *token.Claims) bool {
 	})
 }
 
-// guard admits requests with a token for the feed.
-func (i *Issuer) guard(w http.ResponseWriter, r *http.Request) bool {
+// guard admits requests with a token for the feed, and says whose it is.
+func (i *Issuer) guard(w http.ResponseWriter, r *http.Request) (client string, ok bool) {
 	scheme, compact, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	c, ok := i.check(compact, i.url+"/feed")
 	if ok && strings.EqualFold(scheme, "Bearer") && c.Has("feed:read") {
-		return true
+		return c.ClientID, true
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	http.Error(w, "no token for the feed", http.StatusUnauthorized)
-	return false
+	return "", false
 }
 
 func (i *Issuer) events(w http.ResponseWriter, r *http.Request) {
-	if !i.guard(w, r) {
+	if _, ok := i.guard(w, r); !ok {
 		return
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -166,7 +170,8 @@ func (i *Issuer) events(w http.ResponseWriter, r *http.Request) {
 
 // state takes a guard's report of what it holds.
 func (i *Issuer) state(w http.ResponseWriter, r *http.Request) {
-	if !i.guard(w, r) {
+	client, ok := i.guard(w, r)
+	if !ok {
 		return
 	}
 	var news report
@@ -177,8 +182,13 @@ func (i *Issuer) state(w http.ResponseWriter, r *http.Request) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if news.Epoch == epoch {
-		i.held[news.Instance] = news
+	who := instance{client, news.Instance}
+	switch {
+	case news.Gone: // only a client's own
+		delete(i.held, who)
+		i.tell()
+	case news.Epoch == epoch:
+		i.held[who] = news
 		i.tell()
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -187,7 +197,7 @@ func (i *Issuer) state(w http.ResponseWriter, r *http.Request) {
 // usage takes a guard's report of what it saw of tokens. All of them were made for the
 // test: none is suspicious.
 func (i *Issuer) usage(w http.ResponseWriter, r *http.Request) {
-	if i.guard(w, r) {
+	if _, ok := i.guard(w, r); ok {
 		answer(w, http.StatusOK, struct{}{})
 	}
 }

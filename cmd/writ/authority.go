@@ -44,6 +44,7 @@ type authority struct {
 	db      *store.DB
 	keys    *mint.Mint
 	vault   vault // nil: all keys are sealed in the store
+	log     *feed.Log
 	admin   *admin.Admin
 	handler http.Handler
 	loops   []func(context.Context) error
@@ -130,6 +131,7 @@ func (a *authority) build(ctx context.Context, in setup) (err error) {
 		Pages: pages.Handler(), PagePaths: pages.Paths(), Page: pages.ErrorPage,
 		Proxies: in.proxies, PublicFeed: in.publicFeed, Logger: in.log,
 	})
+	a.log = log
 	a.loops = []func(context.Context) error{a.db.Run, a.keys.Run, log.Run, follower.Run}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -89,10 +90,13 @@ func runGateway(parent context.Context, f gatewayFlags) error {
 	if err != nil {
 		return err
 	}
-	gate, err := gateway.New(ctx, cfg)
+	life, end := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is done
+	defer end()
+	gate, err := gateway.New(life, cfg)
 	if err != nil {
 		return err
 	}
+	defer settle(end, gate)
 	faces, err := certs.faces(file.Gateway, gate, log)
 	if err != nil {
 		return err
@@ -102,6 +106,15 @@ func runGateway(parent context.Context, f gatewayFlags) error {
 		return onHangup(ctx, func() { reloaded(log, f.reload(gate, level, certs)) })
 	}
 	return serve(ctx, faces, hangup)
+}
+
+// settle ends a gateway and lets it write what outlives it.
+func settle(end func(), gate *gateway.Gateway) {
+	end()
+	select {
+	case <-gate.Done():
+	case <-time.After(5 * time.Second):
+	}
 }
 
 // chains are the certificates of a gateway's faces; nil where one speaks plain HTTP.
@@ -116,26 +129,35 @@ func loadChains(g *config.Gateway) (chains, error) {
 	return chains{own, check}, err
 }
 
-// faces is the gateway, and beside it, where it is asked for, what proxies ask.
-func (c chains) faces(g *config.Gateway, gate *gateway.Gateway, log *slog.Logger) ([]*face, error) {
+// faces is the gateway, and beside it, where they are asked for, what proxies ask
+// and what Prometheus reads.
+func (c chains) faces(g *config.Gateway, gate *gateway.Gateway, log *slog.Logger) (faces []*face, err error) {
+	defer func() {
+		if err != nil {
+			for _, f := range faces {
+				closeAll(f.listeners)
+			}
+		}
+	}()
 	listeners, err := listen(g.Listen, "--listen")
 	if err != nil {
 		return nil, err
 	}
 	own := newFace("gateway", listeners, gate, log)
 	own.certs = c.own
-	if g.Check.Listen == "" {
-		return []*face{own}, nil
+	faces = append(faces, own)
+	if g.Check.Listen != "" {
+		asked, err := listen(g.Check.Listen, "gateway.check.listen")
+		if err != nil {
+			return faces, err
+		}
+		check := newFace("check", asked, gate.Checker(g.Check.TrustedProxies), log)
+		check.certs = c.check
+		faces = append(faces, check)
+		log.Info("proxies may ask", "listen", asked[0].Addr().String())
 	}
-	asked, err := listen(g.Check.Listen, "gateway.check.listen")
-	if err != nil {
-		closeAll(listeners)
-		return nil, err
-	}
-	check := newFace("check", asked, gate.Checker(g.Check.TrustedProxies), log)
-	check.certs = c.check
-	log.Info("proxies may ask", "listen", asked[0].Addr().String())
-	return []*face{own, check}, nil
+	figures, err := metricsFace(g.Metrics.Listen, "gateway.metrics.listen", guardFigures(gate.State), log)
+	return append(faces, figures...), err
 }
 
 func (c chains) reload() error {

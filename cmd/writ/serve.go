@@ -103,6 +103,11 @@ func runServe(parent context.Context, f serveFlags) (err error) {
 			err = cerr
 		}
 	}()
+	extra, err := metricsFace(file.Serve.Metrics.Listen, "serve.metrics.listen", a.figures, log)
+	if err != nil {
+		closeAll(listeners)
+		return err
+	}
 	issuer := newFace("issuer", listeners, a.handler, log)
 	issuer.certs = certs
 	log.Info("authorization server is up", "issuer", in.issuer, "listen", listeners[0].Addr().String())
@@ -118,7 +123,7 @@ func runServe(parent context.Context, f serveFlags) (err error) {
 			reloaded(log, err)
 		})
 	}
-	return serve(ctx, []*face{issuer}, append(a.loops, hangup)...)
+	return serve(ctx, append(extra, issuer), append(a.loops, hangup)...)
 }
 
 // reloaded tells what became of a SIGHUP. What is wrong changes nothing.

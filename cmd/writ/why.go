@@ -113,6 +113,7 @@ func ask(ctx context.Context, cfg gateway.Config, r *http.Request) (gateway.Why,
 	if err != nil {
 		return gateway.Why{}, err
 	}
+	defer settle(cancel, g)
 	if err := g.Ready(ctx); err != nil {
 		return gateway.Why{}, unreachable(fmt.Errorf("keys and revocations of %s did not come: %w", cfg.Issuer, err))
 	}

@@ -55,6 +55,7 @@ func (c *checker) log(l Log) {
 func (c *checker) serve(s *Serve) {
 	c.origin("serve.issuer", s.Issuer, false)
 	c.listen("serve.listen", s.Listen)
+	c.listen("serve.metrics.listen", s.Metrics.Listen)
 	c.tls("serve.tls", s.TLS)
 	c.lengths(map[string]time.Duration{
 		"serve.token_life": s.TokenLife, "serve.refresh_idle": s.RefreshIdle, "serve.grant_life": s.GrantLife,
@@ -92,6 +93,7 @@ func (c *checker) pkcs11(p *PKCS11, wanted []string) {
 func (c *checker) gateway(g *Gateway) {
 	c.origin("gateway.issuer", g.Issuer, g.InsecureHTTP)
 	c.listen("gateway.listen", g.Listen)
+	c.listen("gateway.metrics.listen", g.Metrics.Listen)
 	c.tls("gateway.tls", g.TLS)
 	c.listen("gateway.check.listen", g.Check.Listen)
 	c.tls("gateway.check.tls", g.Check.TLS)
@@ -110,9 +112,33 @@ func (c *checker) gateway(g *Gateway) {
 	for i, r := range g.Routes {
 		at := "gateway.routes[" + strconv.Itoa(i) + "]"
 		c.lengths(map[string]time.Duration{at + ".allow_stale": r.AllowStale})
+		c.stale(at, r)
 		if r.Propagate != "" && r.Propagate != "exchange" && r.Propagate != "none" {
 			c.wrong(at+".propagate", "is %q, want exchange or none", r.Propagate)
 		}
+	}
+}
+
+// stale checks the two ways to say what to do with revocations that are too old.
+func (c *checker) stale(at string, r Route) {
+	w := r.WhenStale
+	if w == nil {
+		return
+	}
+	at += ".when_stale"
+	c.lengths(map[string]time.Duration{at + ".for": w.For})
+	introspect := w.Do == "introspect"
+	switch {
+	case r.AllowStale != 0:
+		c.wrong(at, "and allow_stale say the same: leave one out")
+	case !introspect && w.Do != "allow" && w.Do != "deny":
+		c.wrong(at+".do", "is %q, want deny, allow or introspect", w.Do)
+	case !introspect && w.Else != "":
+		c.wrong(at+".else", "is for introspect only")
+	case w.Else != "" && w.Else != "allow" && w.Else != "deny":
+		c.wrong(at+".else", "is %q, want deny or allow", w.Else)
+	case w.For != 0 && w.Do != "allow" && w.Else != "allow":
+		c.wrong(at+".for", "is how long to allow, and nothing is allowed")
 	}
 }
 

@@ -44,6 +44,11 @@ type TLS struct {
 	Key  string `yaml:"key"`
 }
 
+// Metrics is where figures are served to a monitoring system; Listen "": nowhere.
+type Metrics struct {
+	Listen string `yaml:"listen"`
+}
+
 // Serve is the authorization server.
 type Serve struct {
 	Issuer         string         `yaml:"issuer"`
@@ -58,6 +63,7 @@ type Serve struct {
 	GrantLife      time.Duration  `yaml:"grant_life"`
 	Sessions       Sessions       `yaml:"sessions"`
 	Keys           Keys           `yaml:"keys"`
+	Metrics        Metrics        `yaml:"metrics"`
 }
 
 // Sessions says when people have to sign in again.
@@ -92,6 +98,7 @@ type Gateway struct {
 	ClientSecretFile string         `yaml:"client_secret_file"`
 	TLS              TLS            `yaml:"tls"`
 	TrustedProxies   []netip.Prefix `yaml:"trusted_proxies"`
+	StateDir         string         `yaml:"state_dir"`
 	MaxStaleness     time.Duration  `yaml:"max_staleness"`
 	MaxHeader        Size           `yaml:"max_header"`
 	MaxBody          Size           `yaml:"max_body"`
@@ -102,6 +109,7 @@ type Gateway struct {
 	InsecureHTTP     bool           `yaml:"insecure_http"`
 	Check            Check          `yaml:"check"`
 	Envoy            Check          `yaml:"envoy"`
+	Metrics          Metrics        `yaml:"metrics"`
 	Routes           []Route        `yaml:"routes"`
 }
 
@@ -125,8 +133,16 @@ type Route struct {
 	UpstreamScopes   []string      `yaml:"upstream_scopes"`
 	Propagate        string        `yaml:"propagate"`
 	AllowStale       time.Duration `yaml:"allow_stale"`
+	WhenStale        *WhenStale    `yaml:"when_stale"`
 	MaxBody          Size          `yaml:"max_body"`
 	CORS             *CORS         `yaml:"cors"`
+}
+
+// WhenStale says what becomes of requests while the revocations known are too old.
+type WhenStale struct {
+	Do   string        `yaml:"do"`
+	For  time.Duration `yaml:"for"`
+	Else string        `yaml:"else"`
 }
 
 // Rule says what requests with certain methods need.

@@ -42,6 +42,8 @@ serve:
       token: writ
       pin_file: /etc/writ/pin
       leave: true
+  metrics:
+    listen: 127.0.0.1:8402
 gateway:
   issuer: https://id.example.com
   listen: 0.0.0.0:8443
@@ -52,6 +54,7 @@ gateway:
     cert: CERT
     key: KEY
   trusted_proxies: [127.0.0.1/32]
+  state_dir: /var/lib/writ
   max_staleness: 20s
   max_header: 16KiB
   max_body: 2MiB
@@ -72,6 +75,8 @@ gateway:
       cert: CERT
       key: KEY
     trusted_proxies: [10.0.0.0/8]
+  metrics:
+    listen: 127.0.0.1:8403
   routes:
     - host: api.example.com
       path: /orders
@@ -85,7 +90,10 @@ gateway:
       upstream_audience: http://orders.internal
       upstream_scopes: [orders:read]
       propagate: exchange
-      allow_stale: 15m
+      when_stale:
+        do: introspect
+        for: 10m
+        else: allow
       max_body: unlimited
       cors:
         origins: [https://app.example.com]
@@ -95,7 +103,16 @@ gateway:
       open: true
       upstream: http://127.0.0.1:9002
       propagate: none
+    - path: /orders/stale
+      rules:
+        - scopes: [orders:read]
+      upstream: http://127.0.0.1:9001
+      propagate: none
+      allow_stale: 15m
 `
+
+// elsewhere are keys that the first route cannot have together with the others.
+var elsewhere = map[string]bool{"gateway.routes[].open": true, "gateway.routes[].allow_stale": true}
 
 func TestWholeFile(t *testing.T) {
 	f, err := Parse("writ.yaml", []byte(whole))
@@ -111,7 +128,7 @@ func TestWholeFile(t *testing.T) {
 	}
 	unset(t, reflect.ValueOf(*f), "")
 	for path := range all(reflect.TypeFor[File](), "") {
-		if f.lines[strings.ReplaceAll(path, "[]", "[0]")] == 0 && path != "gateway.routes[].open" {
+		if f.lines[strings.ReplaceAll(path, "[]", "[0]")] == 0 && !elsewhere[path] {
 			t.Errorf("the line of %s is not known", path)
 		}
 	}
@@ -123,7 +140,7 @@ func unset(t *testing.T, v reflect.Value, path string) {
 	names, fields := keys(v.Type())
 	for _, name := range names {
 		field := v.Field(fields[name])
-		if field.IsZero() && path+name != "gateway.routes[].open" {
+		if field.IsZero() && !elsewhere[path+name] {
 			t.Errorf("%s%s is not filled", path, name)
 		}
 		if field.Kind() == reflect.Pointer {
@@ -175,11 +192,15 @@ func TestReferenceIsComplete(t *testing.T) {
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, "| `"); ok {
 			path, _, _ := strings.Cut(rest, "`")
-			if !known[path] && !strings.HasPrefix(path, "WRIT_") {
+			if !known[path] && !strings.HasPrefix(path, "WRIT_") && !strings.HasPrefix(path, "writ_") {
 				t.Errorf("doc/config.md has a row for %s, which is no key", path)
 			}
 		}
 	}
+}
+
+func stale(when string) string {
+	return "gateway:\n  routes:\n    - path: /x\n      when_stale: " + when + "\n"
 }
 
 func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
@@ -214,6 +235,7 @@ func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
 		{"http issuer", "serve:\n  issuer: http://id.example.com\n", []string{"writ.yaml:2: serve.issuer is \"http://id.example.com\", want https"}},
 		{"issuer with a path", "serve:\n  issuer: https://id.example.com/x\n", []string{"want scheme and host alone"}},
 		{"listen", "serve:\n  listen: 8400\n", []string{`serve.listen is "8400", want HOST:PORT`}},
+		{"metrics", "serve:\n  metrics:\n    listen: on\ngateway:\n  metrics:\n    listen: on\n", []string{`writ.yaml:3: serve.metrics.listen is "on", want HOST:PORT`, `writ.yaml:6: gateway.metrics.listen is "on", want HOST:PORT`}},
 		{"half of TLS", "serve:\n  tls:\n    cert: a\n", []string{"writ.yaml:2: serve.tls needs both"}},
 		{"listen of the check", "gateway:\n  check:\n    listen: /run/check\n", []string{`writ.yaml:3: gateway.check.listen is "/run/check", want HOST:PORT`}},
 		{"check nowhere", "gateway:\n  check:\n    trusted_proxies: [10.0.0.0/8]\n", []string{"writ.yaml:2: gateway.check needs listen"}},
@@ -230,6 +252,13 @@ func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
 		{"level", "log:\n  level: loud\n", []string{`writ.yaml:2: log.level is "loud", want debug, info, warn or error`}},
 		{"propagate", "gateway:\n  routes:\n    - path: /x\n      propagate: all\n", []string{`writ.yaml:4: gateway.routes[0].propagate is "all", want exchange or none`}},
 		{"rule", "gateway:\n  routes:\n    - path: /x\n      rules:\n        - method: [GET]\n", []string{"writ.yaml:5: gateway.routes[0].rules[0].method is not known; want methods, scopes"}},
+		{"stale twice", stale("{do: deny}") + "      allow_stale: 1m\n", []string{"writ.yaml:4: gateway.routes[0].when_stale and allow_stale say the same"}},
+		{"stale nothing", stale("{for: 1m}"), []string{`when_stale.do is "", want deny, allow or introspect`}},
+		{"stale something", stale("{do: guess}"), []string{`when_stale.do is "guess", want deny, allow or introspect`}},
+		{"stale else", stale("{do: allow, else: deny}"), []string{"when_stale.else is for introspect only"}},
+		{"stale else something", stale("{do: introspect, else: introspect}"), []string{`when_stale.else is "introspect", want deny or allow`}},
+		{"stale for", stale("{do: introspect, for: 1m}"), []string{"when_stale.for is how long to allow, and nothing is allowed"}},
+		{"stale without end", stale("{do: allow, for: unlimited}"), []string{"when_stale.for needs a bound"}},
 		{"several", "log:\n  level: 1\n  formt: x\nserve:\n  listen: x\n", []string{"log.formt is not known"}},
 		{"several values", "log:\n  level: loud\n  format: xml\n", []string{"log.level", "log.format"}},
 	}
@@ -276,18 +305,24 @@ func TestGatewayConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.ClientSecret != "writ_cs_x" || c.MaxHeader != 16<<10 || c.ResponseTimeout >= 0 || len(c.Routes) != 2 {
+	if c.ClientSecret != "writ_cs_x" || c.MaxHeader != 16<<10 || c.ResponseTimeout >= 0 || len(c.Routes) != 3 {
 		t.Errorf("config = %v", c)
+	}
+	if c.StateDir != "/var/lib/writ" {
+		t.Errorf("state_dir = %q, want /var/lib/writ", c.StateDir)
 	}
 	want := gateway.Route{
 		Host: "api.example.com", Path: "/orders", Name: "Orders", Audience: "https://api.example.com/orders",
 		Rules:    []gateway.Rule{{Methods: []string{"GET"}, Scopes: []string{"orders:read"}}, {Scopes: []string{"orders:write"}}},
 		Upstream: "http://127.0.0.1:9001", UpstreamAudience: "http://orders.internal", UpstreamScopes: []string{"orders:read"},
-		Propagate: gateway.Exchange, WhenStale: &guard.Stale{Do: guard.Allow, For: 15 * time.Minute}, MaxBody: -1,
+		Propagate: gateway.Exchange, WhenStale: &guard.Stale{Do: guard.Introspect, For: 10 * time.Minute, Else: guard.Allow}, MaxBody: -1,
 		CORS: &gateway.CORS{Origins: []string{"https://app.example.com"}, Methods: []string{"GET"}, Headers: []string{"Authorization"}},
 	}
 	if !reflect.DeepEqual(c.Routes[0], want) {
 		t.Errorf("route = %+v\nwant %+v", c.Routes[0], want)
+	}
+	if got, want := *c.Routes[2].WhenStale, (guard.Stale{Do: guard.Allow, For: 15 * time.Minute}); got != want {
+		t.Errorf("allow_stale = %+v, want %+v", got, want)
 	}
 }
 

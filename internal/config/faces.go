@@ -24,7 +24,7 @@ func (g *Gateway) Config() (gateway.Config, error) {
 		Issuer: g.Issuer, URL: g.URL, ClientID: g.ClientID, MaxStaleness: g.MaxStaleness,
 		TrustedProxies: g.TrustedProxies, MaxHeader: int(g.MaxHeader), MaxBody: int64(g.MaxBody),
 		DialTimeout: g.DialTimeout, ResponseTimeout: g.ResponseTimeout, IdleConns: g.IdleConns,
-		InsecureHTTP: g.InsecureHTTP,
+		InsecureHTTP: g.InsecureHTTP, StateDir: g.StateDir,
 	}
 	if g.ClientSecretFile != "" {
 		secret, err := os.ReadFile(g.ClientSecretFile)
@@ -68,6 +68,9 @@ func authorities(name string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
+// actions by their name; without one, deny.
+var actions = map[string]guard.Action{"deny": guard.Deny, "allow": guard.Allow, "introspect": guard.Introspect}
+
 func (r Route) config() (gateway.Route, error) {
 	out := gateway.Route{
 		Host: r.Host, Path: r.Path, Name: r.Name, Open: r.Open, Audience: r.Audience,
@@ -79,6 +82,9 @@ func (r Route) config() (gateway.Route, error) {
 	}
 	if r.AllowStale > 0 {
 		out.WhenStale = &guard.Stale{Do: guard.Allow, For: r.AllowStale}
+	}
+	if w := r.WhenStale; w != nil {
+		out.WhenStale = &guard.Stale{Do: actions[w.Do], For: w.For, Else: actions[w.Else]}
 	}
 	if r.CORS != nil {
 		out.CORS = &gateway.CORS{Origins: r.CORS.Origins, Methods: r.CORS.Methods, Headers: r.CORS.Headers}

@@ -174,6 +174,13 @@ func (l *Log) Applied() uint64 {
 	return l.head
 }
 
+// AsOf is when the log was last known to be complete; zero before the first Fresh.
+func (l *Log) AsOf() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asOf
+}
+
 // Subscribers is the number of readers connected to Events.
 func (l *Log) Subscribers() int { return int(l.readers.Load()) }
 

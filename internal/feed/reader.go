@@ -26,6 +26,7 @@ type ReaderConfig struct {
 	// a snapshot that brought anything, with KeysChanged set: the word may have been missed. It
 	// must not block.
 	Applied func(Batch)
+	Keep    bool             // hold the messages themselves as well, for Kept
 	Now     func() time.Time // nil: time.Now
 	Logger  *slog.Logger     // nil: slog.Default
 }
@@ -52,6 +53,7 @@ type Reader struct {
 	moved bool      // owned by Run; this connection brought something
 	down  bool      // owned by Run; the last connection failed
 	swept time.Time // owned by Run
+	kept  kept
 }
 
 // View is the state of a Reader. Its Set goes on growing; the other fields stand still.
@@ -158,27 +160,11 @@ func (r *Reader) failed(err error) {
 
 // take verifies, decodes and applies one message.
 func (r *Reader) take(ctx context.Context, compact string) error {
-	payload, err := r.cfg.Verify(ctx, compact)
+	b, err := r.open(compact, func(compact string) ([]byte, error) { return r.cfg.Verify(ctx, compact) })
 	if err != nil {
-		return fmt.Errorf("%w: %w", errRefused, err)
+		return err
 	}
-	b, err := Decode(payload)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errRefused, err)
-	}
-	v := *r.view.Load()
-	if b.Issuer != r.cfg.Issuer {
-		return fmt.Errorf("%w: issuer %q, want %q", errRefused, b.Issuer, r.cfg.Issuer)
-	}
-	switch {
-	case b.Snapshot:
-		err = r.restore(v, b)
-	case r.cfg.Credential == nil:
-		// Its rules are hashed for others; its position would hide later ones.
-		err = fmt.Errorf("%w: batch of the whole feed", errRefused)
-	default:
-		err = r.extend(v, b)
-	}
+	err = r.apply(b, compact)
 	if err == nil && r.down {
 		r.down = false
 		r.cfg.Logger.Info("feed followed", "position", r.View().Position)
@@ -186,9 +172,38 @@ func (r *Reader) take(ctx context.Context, compact string) error {
 	return err
 }
 
+// open verifies and decodes one message.
+func (r *Reader) open(compact string, verify func(string) ([]byte, error)) (Batch, error) {
+	payload, err := verify(compact)
+	if err != nil {
+		return Batch{}, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	b, err := Decode(payload)
+	if err != nil {
+		return Batch{}, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	if b.Issuer != r.cfg.Issuer {
+		return Batch{}, fmt.Errorf("%w: issuer %q, want %q", errRefused, b.Issuer, r.cfg.Issuer)
+	}
+	return b, nil
+}
+
+// apply puts what a message says into the view.
+func (r *Reader) apply(b Batch, compact string) error {
+	v := *r.view.Load()
+	switch {
+	case b.Snapshot:
+		return r.restore(v, b, compact)
+	case r.cfg.Credential == nil:
+		// Its rules are hashed for others; its position would hide later ones.
+		return fmt.Errorf("%w: batch of the whole feed", errRefused)
+	}
+	return r.extend(v, b, compact)
+}
+
 // extend applies a batch that begins at or before the position and ends at or after it:
 // replicas cut their batches at different places.
-func (r *Reader) extend(v View, b Batch) error {
+func (r *Reader) extend(v View, b Batch, compact string) error {
 	if !v.Ready || b.Epoch != v.Epoch || b.Prev > v.Position {
 		r.gap = true
 		return fmt.Errorf("%w: %s after %s", errGap, cursor{b.Epoch, b.Prev}, cursor{v.Epoch, v.Position})
@@ -200,13 +215,16 @@ func (r *Reader) extend(v View, b Batch) error {
 		v.Set.Add(rule)
 	}
 	news := b.Position > v.Position && (len(b.Rules) > 0 || b.KeysChanged)
+	if r.cfg.Keep {
+		r.kept.note(b, compact)
+	}
 	r.store(v, b, news)
 	return nil
 }
 
 // restore applies a snapshot. Within an epoch it only adds, and only counts if it does not lie
 // behind; so an old one cannot bring back what a newer batch ended.
-func (r *Reader) restore(v View, b Batch) error {
+func (r *Reader) restore(v View, b Batch, compact string) error {
 	same := v.Ready && b.Epoch == v.Epoch
 	switch {
 	case b.Public != (r.cfg.Credential == nil):
@@ -228,6 +246,9 @@ func (r *Reader) restore(v View, b Batch) error {
 		v.Set.Add(rule)
 	}
 	r.gap = false
+	if r.cfg.Keep {
+		r.kept.note(b, compact)
+	}
 	b.KeysChanged = true
 	r.store(v, b, news)
 	return nil

@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,7 @@ type Config struct {
 	ClientSecret string        // its secret; required with ClientID
 	Routes       []Route       // see Reload
 	MaxStaleness time.Duration // oldest trusted revocation state; 0 means 10 s
+	StateDir     string        // directory for what outlives a restart, see guard.Config.StateFile; "": nothing does
 
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For, -Host and -Proto are believed; nil: nobody's
 	MaxHeader      int            // bytes of request line and header; 0 means 32 KiB. http.Server.MaxHeaderBytes must be larger, or the server answers first
@@ -159,11 +161,24 @@ func (g *Gateway) guardConfig() guard.Config {
 		Proxies: g.cfg.TrustedProxies, HTTPClient: g.cfg.HTTPClient, Logger: g.cfg.Logger,
 		Now: g.cfg.Now, InsecureHTTP: g.cfg.InsecureHTTP,
 	}
+	if g.cfg.StateDir != "" {
+		cfg.StateFile = filepath.Join(g.cfg.StateDir, stateFile)
+	}
 	if g.relay != nil {
 		cfg = g.relay.Follow(cfg)
 	}
 	return cfg
 }
+
+// stateFile is the guard's, in Config.StateDir.
+const stateFile = "guard.state"
+
+// Done is closed some time after the ctx of New ended, when all that outlives
+// it is written. Wait for it before the process ends.
+func (g *Gateway) Done() <-chan struct{} { return g.guard.Done() }
+
+// State is what the gateway's guard holds.
+func (g *Gateway) State() guard.State { return g.guard.State() }
 
 // Ready waits until keys and revocations are there, or ctx ends.
 func (g *Gateway) Ready(ctx context.Context) error { return g.guard.Ready(ctx) }

@@ -38,7 +38,7 @@ type Route struct {
 	Propagate        Propagate    // how the caller's identity goes on; "" means Exchange; open routes pass none
 	Audience         string       // resource identifier the caller's token must name; "": Config.URL (with Host, if set) and Path
 	Name             string       // for people: resource_name of the RFC 9728 document of Audience; "": none
-	WhenStale        *guard.Stale // what to do while revocations are unknown; nil: deny
+	WhenStale        *guard.Stale // what to do while revocations are unknown; nil: deny. To introspect the gateway needs a client of its own
 	CORS             *CORS        // scripts of other origins; nil: none
 	MaxBody          int64        // bytes of a request body; 0: Config.MaxBody, negative: no limit
 }
@@ -161,6 +161,9 @@ func (r *route) identity(cfg *Config) error {
 			return errors.New("an open route looks at no token: it has no audience, scopes or rule for stale state")
 		}
 		return nil
+	}
+	if r.WhenStale != nil && r.WhenStale.Do == guard.Introspect && cfg.ClientID == "" {
+		return errors.New("to introspect when stale, the gateway needs a client of its own")
 	}
 	if r.Audience == "" {
 		r.Audience = r.origin.String() + strings.TrimSuffix(r.Path, "/")

@@ -47,6 +47,26 @@ func (a *Authority) Introspect(ctx context.Context, creds client.Credentials, co
 	if client.WellFormed(client.RefreshPrefix, compact) {
 		return a.introspectRefresh(ctx, asker, compact)
 	}
+	return a.introspectAccess(ctx, asker, compact)
+}
+
+// IntrospectFor tells a guard, known by its token for the feed, about an access
+// token meant for what it guards. To anyone else every token is inactive.
+func (a *Authority) IntrospectFor(ctx context.Context, clientID, compact string) (*Introspection, error) {
+	if compact == "" {
+		return nil, refuse(oauth.InvalidRequest, "token is missing")
+	}
+	asker, err := a.cfg.Clients.Client(ctx, clientID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, errEnded
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.introspectAccess(ctx, asker, compact)
+}
+
+func (a *Authority) introspectAccess(ctx context.Context, asker *store.Client, compact string) (*Introspection, error) {
 	c, err := a.cfg.Keys.Verify(compact)
 	if err != nil {
 		a.suspect(ctx, compact, err)

@@ -73,13 +73,15 @@ func (s *Set) locate(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var issuer, source string
+	var issuer, source, endpoint string
 	err = jose.Members(body, func(name string, value []byte) (err error) {
 		switch name {
 		case "issuer":
 			issuer, err = jose.String(value)
 		case "jwks_uri":
 			source, err = jose.String(value)
+		case s.cfg.Member:
+			endpoint, _ = jose.String(value) // keys do not depend on it
 		}
 		return err
 	})
@@ -91,14 +93,29 @@ func (s *Set) locate(ctx context.Context) (string, error) {
 	if issuer != s.cfg.Issuer {
 		return "", fmt.Errorf("%s is the document of another issuer, %q", s.cfg.Metadata, issuer)
 	}
-	if err := CheckURL(source, s.cfg.InsecureHTTP); err != nil {
+	if err := s.safe(source); err != nil {
 		return "", fmt.Errorf("jwks_uri: %w", err)
 	}
-	if strings.HasPrefix(s.cfg.Metadata, "https:") && !strings.HasPrefix(source, "https:") {
-		return "", fmt.Errorf("jwks_uri %q is less safe than the issuer", source)
+	if s.cfg.Member != "" && endpoint != "" {
+		if err := s.safe(endpoint); err != nil {
+			s.cfg.Logger.Warn("endpoint left out", "issuer", s.cfg.Issuer, "member", s.cfg.Member, "error", err)
+			endpoint = ""
+		}
 	}
+	s.member.Store(&endpoint)
 	s.source, s.discovered = source, time.Now()
 	return source, nil
+}
+
+// safe reports whether a URL of the metadata may be called.
+func (s *Set) safe(source string) error {
+	if err := CheckURL(source, s.cfg.InsecureHTTP); err != nil {
+		return err
+	}
+	if strings.HasPrefix(s.cfg.Metadata, "https:") && !strings.HasPrefix(source, "https:") {
+		return fmt.Errorf("%q is less safe than the issuer", source)
+	}
+	return nil
 }
 
 // read gets one document, whole.

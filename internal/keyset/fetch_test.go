@@ -227,3 +227,29 @@ func TestRefreshSeesTheWithdrawal(t *testing.T) {
 		}
 	})
 }
+
+func TestEndpointOfTheMetadata(t *testing.T) {
+	for endpoint, want := range map[string]string{
+		`"https://as.example/introspect"`: "https://as.example/introspect",
+		`"http://127.0.0.1/introspect"`:   "", // less safe than the issuer
+		`"file:///introspect"`:            "",
+		`""`:                              "",
+		`17`:                              "",
+		`"https://u:p@as.example/"`:       "",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			iss := newIssuer(asURL, newKey(t, "a"))
+			iss.metadata = `{"issuer":"` + asURL + `","jwks_uri":"` + asURL + `/jwks","introspection_endpoint":` + endpoint + `}`
+			cfg := iss.config()
+			cfg.Member = "introspection_endpoint"
+			s := start(t, cfg)
+			if got := s.Endpoint(); got != "" {
+				t.Errorf("endpoint before any fetch = %q", got)
+			}
+			time.Sleep(time.Second)
+			if got := s.Endpoint(); got != want || !s.Ready() {
+				t.Errorf("endpoint %s = %q, want %q, and keys all the same", endpoint, got, want)
+			}
+		})
+	}
+}

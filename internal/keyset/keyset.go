@@ -41,6 +41,7 @@ type Config struct {
 	Issuer       string        // who the keys belong to
 	URL          string        // where the JWK set is, or
 	Metadata     string        // where the document is that names it (RFC 8414) and must name Issuer
+	Member       string        // of that document, a URL, for Endpoint; "": none
 	Algorithms   []string      // keys for others are left out; nil: all that package jose knows
 	Refresh      time.Duration // from one fetch to the next; 0: what max-age says, from 1 min to 1 h, else 5 min
 	MaxAge       time.Duration // how long keys are trusted while the issuer does not answer; 0: 24 h
@@ -73,12 +74,14 @@ type Set struct {
 	cfg    Config
 	client *http.Client
 	held   atomic.Pointer[held] // nil until the first good fetch; written by Run
-	wake   chan struct{}        // tells Run that pending is set; capacity 1
+	member atomic.Pointer[string]
+	wake   chan struct{} // tells Run that pending is set; capacity 1
 
 	mu      sync.Mutex
 	pending bool          // a fetch was asked for and has not begun; guarded by mu
 	told    bool          // by Refresh; guarded by mu
 	begun   time.Time     // when the latest fetch began; guarded by mu
+	asked   time.Time     // when Key last asked for one; guarded by mu
 	running chan struct{} // closed when the fetch under way ends, nil between fetches; guarded by mu
 	next    chan struct{} // closed when the fetch that begins next ends; guarded by mu
 	err     error         // of the latest fetch; guarded by mu
@@ -149,6 +152,15 @@ func (s *Set) Lookup(kid string) *jose.Key {
 	return h.keys[kid].key
 }
 
+// Endpoint is the URL in the member of the issuer's document that Config.Member
+// names; "" while it is not known, or not one that may be called.
+func (s *Set) Endpoint() string {
+	if u := s.member.Load(); u != nil {
+		return *u
+	}
+	return ""
+}
+
 // Ready reports whether the set holds keys that may be trusted.
 func (s *Set) Ready() bool {
 	h := s.held.Load()
@@ -200,9 +212,10 @@ func (s *Set) ask(kid string) (over <-chan struct{}, last bool) {
 		return nil, true
 	case s.running != nil:
 		return s.running, false
-	case ready && !s.pending && time.Since(s.begun) < s.cfg.Cooldown:
+	case ready && !s.pending && time.Since(s.asked) < s.cfg.Cooldown:
 		return nil, true
 	}
+	s.asked = time.Now()
 	s.request()
 	return s.next, true
 }

@@ -26,12 +26,6 @@ func TestRandomKeyIDsCauseOneFetch(t *testing.T) {
 	cfg.Client = server.Client()
 	s := start(t, cfg)
 	ready(t, s)
-	eventually(t, 2*time.Second, "the cool-down of the first fetch is over", func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return time.Since(s.begun) > s.cfg.Cooldown
-	})
-
 	before := iss.count()
 	var wg sync.WaitGroup
 	for worker := range 8 {

@@ -99,6 +99,23 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 	s.cfg.Log.Snapshot().ServeHTTP(w, r)
 }
 
+// instancesPerGuard is how many instances of a client the store remembers: one that
+// restarts in a circle without a word must not fill it.
+const instancesPerGuard = 64
+
+// noteGuard remembers a report. The other instances are looked at only when a new one
+// appears: in SERIALIZABLE, reports that read each other's rows get in each other's way.
+func noteGuard(tx *store.Tx, s store.GuardState) error {
+	known, err := tx.KnowsGuard(s.ClientID, s.Instance)
+	if err != nil {
+		return err
+	}
+	if err := tx.PutGuardState(s); err != nil || known {
+		return err
+	}
+	return tx.TrimGuardStates(s.ClientID, instancesPerGuard)
+}
+
 // state takes a guard's report of what it holds.
 func (s *Server) state(w http.ResponseWriter, r *http.Request) {
 	c, err := s.follower(r, grant.ScopeFeedRead)
@@ -111,16 +128,24 @@ func (s *Server) state(w http.ResponseWriter, r *http.Request) {
 		Epoch    string   `json:"epoch"`
 		Position uint64   `json:"position"`
 		KeyIDs   []string `json:"kids"`
+		Gone     bool     `json:"gone"` // it ends, and nobody need wait for it
 	}
 	err = json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&report)
 	if err != nil || report.Instance == "" || len(report.Instance) > 64 || len(report.KeyIDs) > 100 {
 		s.fail(w, r, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is not a report: {instance, epoch, position, kids}"})
 		return
 	}
+	now := s.cfg.Now()
 	err = s.cfg.DB.Update(r.Context(), func(tx *store.Tx) error {
-		return tx.PutGuardState(store.GuardState{
+		if report.Gone {
+			if err := tx.RemoveGuardState(c.ClientID, report.Instance); !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			return nil
+		}
+		return noteGuard(tx, store.GuardState{
 			ClientID: c.ClientID, Instance: report.Instance, Epoch: report.Epoch,
-			Position: report.Position, KeyIDs: report.KeyIDs, Seen: s.cfg.Now(),
+			Position: report.Position, KeyIDs: report.KeyIDs, Seen: now,
 		})
 	})
 	if err != nil {

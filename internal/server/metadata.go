@@ -25,7 +25,7 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 		GrantTypes:               s.cfg.Authority.GrantTypes(),
 		AuthMethods:              append([]string{oauth.AuthNone}, secrets...),
 		RevocationAuthMethods:    append([]string{oauth.AuthNone}, secrets...),
-		IntrospectionAuthMethods: secrets,
+		IntrospectionAuthMethods: append(secrets[:2:2], oauth.Bearer), // RFC 8414 §2: or a type of access tokens
 		CodeChallengeMethods:     []string{oauth.MethodS256},
 		SubjectTypes:             []string{"public"},
 		IDTokenAlgorithms:        []string{s.cfg.Keys.IDTokenAlgorithm()},

@@ -49,7 +49,7 @@ const serverDocument = `{
 	"response_modes_supported": ["query"],
 	"code_challenge_methods_supported": ["S256"],
 	"revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
-	"introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+	"introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "Bearer"],
 	"dpop_signing_alg_values_supported": PROOFS,
 	"subject_types_supported": ["public"],
 	"id_token_signing_alg_values_supported": ["ES256"],

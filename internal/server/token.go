@@ -49,8 +49,13 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// introspect is RFC 7662.
+// introspect is RFC 7662. §2.1: the caller authenticates as a client, or with "a
+// separate OAuth 2.0 access token": here that of a guard for the feed.
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
+	if bearer(r) != "" {
+		s.introspectFor(w, r)
+		return
+	}
 	form, creds, err := parse(r)
 	if err != nil {
 		s.fail(w, r, err)
@@ -65,26 +70,58 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
+// introspectFor is introspection for a guard that shows its token for the feed.
+func (s *Server) introspectFor(w http.ResponseWriter, r *http.Request) {
+	c, err := s.follower(r, grant.ScopeFeedRead)
+	if err != nil {
+		s.failBearer(w, r, err)
+		return
+	}
+	form, err := parameters(r)
+	if err == nil && (form.Has(oauth.ParamClientID) || form.Has(oauth.ParamClientSecret)) {
+		err = &oauth.Error{Code: oauth.InvalidRequest, Description: "two ways to authenticate in one request"}
+	}
+	var answer *grant.Introspection
+	if err == nil {
+		answer, err = s.cfg.Authority.IntrospectFor(r.Context(), c.ClientID, form.Get(oauth.ParamToken))
+	}
+	if err != nil {
+		s.failBearer(w, r, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, answer)
+}
+
 // parse reads the form and the client's credentials of an endpoint that clients
-// call. Parameters count in the body only and once only (RFC 6749 §3.2), those
-// without a value count as left out.
+// call.
 func parse(r *http.Request) (url.Values, client.Credentials, error) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/x-www-form-urlencoded" {
-		return nil, client.Credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body must be application/x-www-form-urlencoded"}
-	}
-	if r.URL.RawQuery != "" {
-		return nil, client.Credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "parameters belong into the body, not into the URL"}
-	}
-	if err := r.ParseForm(); err != nil {
-		return nil, client.Credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is not a form, or it is too large", Cause: err}
-	}
-	form := r.PostForm
-	if err := once(form); err != nil {
+	form, err := parameters(r)
+	if err != nil {
 		return nil, client.Credentials{}, err
 	}
 	creds, err := client.Read(r, form)
 	return form, creds, err
+}
+
+// parameters reads the form. They count in the body only and once only (RFC 6749
+// §3.2), those without a value count as left out.
+func parameters(r *http.Request) (url.Values, error) {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body must be application/x-www-form-urlencoded"}
+	}
+	if r.URL.RawQuery != "" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "parameters belong into the body, not into the URL"}
+	}
+	if err := r.ParseForm(); err != nil {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is not a form, or it is too large", Cause: err}
+	}
+	form := r.PostForm
+	if err := once(form); err != nil {
+		return nil, err
+	}
+	return form, nil
 }
 
 // once refuses repeated parameters and drops empty ones. Only resource and

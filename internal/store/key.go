@@ -90,6 +90,27 @@ func (tx *Tx) PutGuardState(s GuardState) error {
 		tx.issuer, s.ClientID, s.Instance, s.Epoch, int64(s.Position), text(s.KeyIDs), micros(s.Seen))
 }
 
+// KnowsGuard reports whether an instance of a guard has said something.
+func (tx *Tx) KnowsGuard(clientID, instance string) (bool, error) {
+	n, err := one(tx, func(r row, n *int64) error { return r.Scan(n) },
+		`SELECT count(*) FROM guard_states WHERE issuer = $1 AND client_id = $2 AND instance = $3`,
+		tx.issuer, clientID, instance)
+	return err == nil && *n > 0, err
+}
+
+// RemoveGuardState forgets an instance of a guard.
+func (tx *Tx) RemoveGuardState(clientID, instance string) error {
+	return tx.remove(`DELETE FROM guard_states WHERE issuer = $1 AND client_id = $2 AND instance = $3`,
+		tx.issuer, clientID, instance)
+}
+
+// TrimGuardStates forgets all instances of a client but those that spoke last.
+func (tx *Tx) TrimGuardStates(clientID string, keep int) error {
+	return tx.put(`DELETE FROM guard_states WHERE issuer = $1 AND client_id = $2 AND instance NOT IN
+		(SELECT instance FROM guard_states WHERE issuer = $1 AND client_id = $2
+		ORDER BY seen DESC, instance LIMIT $3)`, tx.issuer, clientID, keep)
+}
+
 // GuardStates lists what guards said at since or later, by client and instance.
 func (tx *Tx) GuardStates(since time.Time) ([]GuardState, error) {
 	return values(list(tx, func(r row, s *GuardState) error {

@@ -325,3 +325,52 @@ func names[T any](list []T, name func(T) string) []string {
 	}
 	return all
 }
+
+func TestGuardStatesAreForgotten(t *testing.T) {
+	both(t, func(t *testing.T, open func(string) *store.DB) {
+		d, other := open(issuer), open("https://other.example")
+		put := func(d *store.DB, client, instance string, second int) {
+			update(t, d, func(tx *store.Tx) error {
+				return tx.PutGuardState(store.GuardState{ClientID: client, Instance: instance, Seen: base.Add(time.Duration(second) * time.Second)})
+			})
+		}
+		for i, instance := range []string{"b", "a", "d", "c"} {
+			put(d, "c1", instance, i)
+		}
+		put(d, "c1", "e", 3) // as late as c
+		put(d, "c2", "a", 0)
+		put(other, "c1", "b", 0)
+		check := func(d *store.DB, want ...string) {
+			t.Helper()
+			view(t, d, func(tx *store.Tx) error {
+				states, err := tx.GuardStates(base)
+				var got []string
+				for _, s := range states {
+					got = append(got, s.ClientID+" "+s.Instance)
+				}
+				if err != nil || !reflect.DeepEqual(got, want) {
+					t.Errorf("states = %q, %v, want %q", got, err, want)
+				}
+				return nil
+			})
+		}
+		update(t, d, func(tx *store.Tx) error { return tx.TrimGuardStates("c1", 3) })
+		check(d, "c1 c", "c1 d", "c1 e", "c2 a")
+		check(other, "c1 b")
+		update(t, d, func(tx *store.Tx) error {
+			if err := tx.RemoveGuardState("c2", "c"); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("removing another client's instance = %v, want ErrNotFound", err)
+			}
+			return tx.RemoveGuardState("c1", "c")
+		})
+		check(d, "c1 d", "c1 e", "c2 a")
+		view(t, d, func(tx *store.Tx) error {
+			for instance, want := range map[string]bool{"d": true, "c": false, "a": false} {
+				if got, err := tx.KnowsGuard("c1", instance); got != want || err != nil {
+					t.Errorf("KnowsGuard(c1, %s) = %t, %v, want %t", instance, got, err, want)
+				}
+			}
+			return nil
+		})
+	})
+}

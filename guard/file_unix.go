@@ -1,0 +1,54 @@
+//go:build unix
+
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// openPrivate opens a file that only we can have written: a regular one, ours,
+// and writable by nobody else. A link is not followed and a pipe not waited for.
+func openPrivate(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, errors.New("a symbolic link")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := private(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func private(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("no regular file")
+	}
+	if others := info.Mode().Perm() & 0o022; others != 0 {
+		return fmt.Errorf("mode %04o: others may write it, want 0600", info.Mode().Perm())
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() {
+		return errors.New("another user's")
+	}
+	return nil
+}
+
+// syncDirectory makes a renamed file stay where it is after a loss of power.
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Sync()
+}
