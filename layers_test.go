@@ -40,6 +40,7 @@ var layers = []row{
 	{1, "internal/mail", ""},
 	{1, "internal/status", ""},
 	{1, "internal/store", ""},
+	{1, "internal/upstream", ""},
 	{2, "internal/store/storetest", "store"},
 	{2, "token", "scope jose"},
 	{2, "internal/keyset", "jose"},
