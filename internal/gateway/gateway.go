@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/guard"
+	"github.com/writ-auth/writ/internal/upstream"
 	"github.com/writ-auth/writ/relay"
 )
 
@@ -118,7 +119,11 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, transport: cfg.transport()}
+	transport, err := upstream.New(cfg.transport())
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	g := &Gateway{cfg: cfg, transport: transport}
 	g.quiet = slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug)
 	if cfg.ClientID != "" {
 		client, err := relay.New(relay.Config{
@@ -168,9 +173,10 @@ func (g *Gateway) ready() bool {
 	return s.Ready && len(s.Keys) > 0 && g.cfg.Now().Sub(s.AsOf) <= g.cfg.MaxStaleness
 }
 
-// transport is for upstreams: enough kept connections that none is opened in
-// the middle of load, every step but the response itself bounded in time, and
-// no proxy from the environment, which would see inner tokens.
+// transport is what package upstream takes its settings from: enough kept
+// connections that none is opened in the middle of load, every step but the
+// response itself bounded in time, and no proxy from the environment, which
+// would see inner tokens.
 func (c *Config) transport() *http.Transport {
 	dialer := net.Dialer{Timeout: c.DialTimeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
