@@ -47,6 +47,15 @@ func (c *call) forward(r *http.Request) {
 			c.reason = "ended"
 		}
 	}()
+	if simple(r) {
+		c.pass(w, r, transport)
+		return
+	}
+	c.reverse(w, r, transport)
+}
+
+// reverse sends on what pass does not.
+func (c *call) reverse(w http.ResponseWriter, r *http.Request, transport http.RoundTripper) {
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
 		Transport:      transport,
