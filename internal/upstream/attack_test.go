@@ -285,7 +285,8 @@ func once(t *testing.T, rt http.RoundTripper, url, id string) error {
 
 // TestPatience: the limit is for the header, not for the body that follows.
 func TestPatience(t *testing.T) {
-	hasty := func(std *http.Transport) { std.ResponseHeaderTimeout = 50 * time.Millisecond }
+	t.Parallel()
+	hasty := func(std *http.Transport) { std.ResponseHeaderTimeout = 500 * time.Millisecond }
 	var silent atomic.Int32
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/silent" {
@@ -294,7 +295,7 @@ func TestPatience(t *testing.T) {
 			return
 		}
 		_ = http.NewResponseController(w).Flush()
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(600 * time.Millisecond)
 		fmt.Fprint(w, "slow")
 	}))
 	defer slow.Close()

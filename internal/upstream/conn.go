@@ -43,7 +43,7 @@ func newConn(t *Transport, nc net.Conn, host string) *conn {
 const unlimited = math.MaxInt64
 
 var (
-	errHeader   = errors.New("upstream: the response's header is too long")
+	errHeader   = errors.New("its header is too long")
 	errMany     = errors.New("upstream: too many responses before the final one")
 	errSwitched = errors.New("upstream: the protocol was switched unasked")
 )
