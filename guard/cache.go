@@ -25,9 +25,10 @@ type cache struct {
 // misses at worst, because the whole token decides.
 type set struct {
 	tags  [ways]atomic.Uint32 // part of the hash, never 0 in use
+	used  atomic.Uint32       // a bit for each slot: since the search for room last passed
+	hand  atomic.Uint32       // where that search goes on
+	_     [24]byte            // fills two cache lines
 	slots [ways]atomic.Pointer[entry]
-	hand  atomic.Uint32 // where the search for room goes on
-	_     [28]byte      // fills two cache lines
 }
 
 // newCache returns a cache for n tokens, rounded up to whole sets.
@@ -35,8 +36,10 @@ func newCache(n int) *cache {
 	return &cache{seed: maphash.MakeSeed(), sets: make([]set, (n+ways-1)/ways)}
 }
 
+// place hashes the end of the token, most of the signature: what differs most.
+// Tokens that end alike compete for the places of one set, no more.
 func (c *cache) place(compact string) (*set, uint32) {
-	h := maphash.String(c.seed, compact)
+	h := maphash.String(c.seed, compact[max(0, len(compact)-64):])
 	return &c.sets[h%uint64(len(c.sets))], uint32(h>>32) | 1
 }
 
@@ -47,8 +50,8 @@ func (c *cache) get(compact string) *entry {
 			continue
 		}
 		if e := s.slots[i].Load(); e.compact == compact {
-			if !e.used.Load() {
-				e.used.Store(true)
+			if s.used.Load()&(1<<i) == 0 {
+				s.used.Or(1 << i)
 			}
 			return e
 		}
@@ -62,6 +65,7 @@ func (c *cache) put(e *entry) {
 	}
 	s, tag := c.place(e.compact)
 	i := s.room(e.compact)
+	s.used.And(^uint32(1 << i))
 	s.slots[i].Store(e)
 	s.tags[i].Store(tag)
 }
@@ -83,7 +87,7 @@ func (s *set) room(compact string) uint32 {
 	}
 	for range ways {
 		i := s.hand.Add(1) % ways
-		if !s.slots[i].Load().used.Swap(false) {
+		if s.used.And(^uint32(1<<i))&(1<<i) == 0 {
 			return i
 		}
 	}

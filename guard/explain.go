@@ -61,7 +61,7 @@ func (g *Guard) Explain(r *http.Request, n Need) Explanation {
 		e = refusal.entry
 	}
 	if e != nil {
-		out.Claims, out.KeyID = e.claims, e.kid
+		out.Claims, out.KeyID = e.claims, e.shape.key.ID
 	}
 	for _, c := range checks {
 		if refusal != nil && slices.Contains(c.reasons, refusal.Reason) {

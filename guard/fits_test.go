@@ -30,7 +30,7 @@ func TestFitsIsCheck(t *testing.T) {
 		now := near(bounds[random.IntN(len(bounds))])
 
 		g := &Guard{engine: &engine{cfg: Config{Issuer: c.Issuer, Leeway: leeway}}, resource: resource{audience: c.Audience[0]}}
-		e := newEntry("a.b.c", c, "kid", nil)
+		e := newEntry("a.b.c", c, &shape{})
 		e.home.Store(&g.resource) // seen before
 		want := ""
 		if err := c.Check(token.Expect{Issuer: c.Issuer, Audience: c.Audience[0], Now: now, Leeway: leeway}); err != nil {
@@ -55,7 +55,7 @@ func TestFitsIsPerAudience(t *testing.T) {
 	shared := &engine{cfg: Config{Issuer: c.Issuer}}
 	a := &Guard{engine: shared, resource: resource{audience: "https://a.example"}}
 	b := &Guard{engine: shared, resource: resource{audience: "https://b.example"}}
-	e := newEntry("a.b.c", c, "kid", nil)
+	e := newEntry("a.b.c", c, &shape{})
 	for range 2 {
 		if f := a.fits(e, now); f.reason != "" {
 			t.Fatalf("its own audience: %q, want none", f.reason)

@@ -105,7 +105,7 @@ type engine struct {
 	signers  *keyset.Set // of the feed
 	feed     *feed.Reader
 	headers  headers
-	scopes   scopes
+	shapes   shapes
 	hashers  sync.Pool // of *feed.Hasher
 	cache    *cache    // nil when turned off
 	replay   dpop.Replay

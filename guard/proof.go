@@ -18,8 +18,7 @@ import (
 // bound checks what ties a token to its holder: cnf and the scheme must say
 // the same, and what cnf names must be shown.
 func (g *Guard) bound(r *http.Request, c credential, e *entry, n *Need, now time.Time) fault {
-	cnf := e.claims.Confirmation
-	if cnf == nil {
+	if !e.shape.bound {
 		switch {
 		case c.scheme == oauth.DPoP:
 			return fault{ReasonBinding, errors.New("scheme DPoP, token not bound to a key")}
@@ -28,6 +27,7 @@ func (g *Guard) bound(r *http.Request, c credential, e *entry, n *Need, now time
 		}
 		return fault{}
 	}
+	cnf := e.claims.Confirmation
 	// RFC 9449 §7.1, §7.2: a bound token must come with the scheme DPoP; as
 	// Bearer it must be refused, or a thief would simply leave out the proof.
 	if (c.scheme == oauth.DPoP) != (cnf.KeyThumbprint != "") {

@@ -128,7 +128,7 @@ func (r *Refusal) report() usage.Refusal {
 		out.Detail = fmt.Sprintf("%.200s", r.cause.Error())
 	}
 	if r.entry != nil {
-		out.KeyID, out.ID = r.entry.kid, r.entry.claims.ID
+		out.KeyID, out.ID = r.entry.shape.key.ID, r.entry.claims.ID
 	}
 	return out
 }

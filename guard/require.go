@@ -71,7 +71,7 @@ func (e *engine) log(ctx context.Context, r *Refusal) {
 	}
 	attrs := []slog.Attr{slog.String("reason", r.Reason), slog.Int("status", r.Status), slog.String("id", r.ID), slog.Duration("stale", r.stale)}
 	if r.entry != nil {
-		attrs = append(attrs, slog.String("kid", r.entry.kid), slog.Any("", r.entry.claims)) // sub client_id jti grant_id, inline
+		attrs = append(attrs, slog.String("kid", r.entry.shape.key.ID), slog.Any("", r.entry.claims)) // sub client_id jti grant_id, inline
 	}
 	if r.cause != nil {
 		attrs = append(attrs, slog.Any("error", r.cause))
@@ -184,4 +184,4 @@ func (e *engine) supervise(ctx context.Context) {
 
 // withdrawn reports whether the issuer took back the key of a token. Keys that
 // are merely too old to start with do not end what runs.
-func (e *engine) withdrawn(t *entry) bool { return e.keys.Ready() && !e.trusts(t) }
+func (e *engine) withdrawn(t *entry) bool { return e.keys.Ready() && !e.trusts(t, e.cfg.Now()) }

@@ -177,7 +177,7 @@ func (e *engine) hashes(v *feed.View, t *entry) []feed.Value {
 		}
 	}
 	if v.Set.Has(feed.KindSigningKey) {
-		values = append(values, h.Hash(feed.KindSigningKey, t.claims.Issuer, t.kid))
+		values = append(values, h.Hash(feed.KindSigningKey, t.claims.Issuer, t.shape.key.ID))
 	}
 	return values
 }

@@ -93,7 +93,7 @@ func TestRulesOnBinding(t *testing.T) {
 			c := i.claims()
 			c.Confirmation, c.Rev = bind(value), i.log.Applied()
 			v := g.feed.View()
-			if _, hit := g.hit(newEntry("", &c, "key-1", nil), &v); hit != want {
+			if _, hit := g.hit(newEntry("", &c, &shape{key: &jose.Key{ID: "key-1"}}), &v); hit != want {
 				t.Errorf("rule on %s: hit on the one %s = %t, want %t", kind, value, hit, want)
 			}
 		}

@@ -145,8 +145,13 @@ func New(cfg Config) (*Set, error) {
 // Lookup returns the key with the id, nil when the set does not hold it or is
 // too old to be trusted. It takes no lock.
 func (s *Set) Lookup(kid string) *jose.Key {
+	return s.LookupAt(kid, s.cfg.Now())
+}
+
+// LookupAt is Lookup for who knows what time it is.
+func (s *Set) LookupAt(kid string, now time.Time) *jose.Key {
 	h := s.held.Load()
-	if h == nil || s.old(h) {
+	if h == nil || now.Sub(h.fetched) > s.cfg.MaxAge {
 		return nil
 	}
 	return h.keys[kid].key
