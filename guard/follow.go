@@ -64,9 +64,9 @@ func (e *engine) sources() (err error) {
 }
 
 // follow reads the feed from when the first keys came, from the issuer or from
-// disk. No token can be verified
-// before, and with the issuer down the reader would only learn to wait longer;
-// so its first attempt falls together with the issuer's return.
+// disk. No token can be verified before, and with the issuer down the reader
+// would only learn to wait longer; so its first attempt falls together with the
+// issuer's return.
 func (e *engine) follow(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -140,8 +140,8 @@ const (
 )
 
 // reports tells the issuer what this guard holds, so that whoever ends a token
-// learns where it is refused already.
-// A report under way when ctx ends may still arrive until last does.
+// learns where it is refused already. A report that is under way when ctx ends
+// may arrive until last does.
 func (e *engine) reports(ctx, last context.Context) {
 	failing := false
 	for timer := time.NewTimer(reportEvery); ; {

@@ -89,11 +89,11 @@ func TestForgedFeed(t *testing.T) {
 		typ  string
 		ok   bool
 	}{
-		{"genuine", i.feeder, feedType, true},
+		{"genuine", *i.feeder.Load(), feedType, true},
 		{"signed with the token key", i.key, feedType, false},
 		{"signed by somebody", newSigner(t, "feed-1", jose.Ed25519), feedType, false},
-		{"an access token", i.feeder, "at+jwt", false},
-		{"no typ", i.feeder, "", false},
+		{"an access token", *i.feeder.Load(), "at+jwt", false},
+		{"no typ", *i.feeder.Load(), "", false},
 	} {
 		header := jose.Header{Alg: c.by.Alg, Typ: c.typ, KeyID: c.by.ID}
 		compact := c.by.sign(t, string(header.Encode()), string(payload))

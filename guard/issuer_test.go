@@ -72,8 +72,8 @@ func (s signer) sign(t testing.TB, header, payload string) string {
 type issuer struct {
 	clock
 	*httptest.Server
-	key    signer // signs tokens
-	feeder signer // signs the feed
+	key    signer                 // signs tokens
+	feeder atomic.Pointer[signer] // signs the feed
 	log    *feed.Log
 
 	private bool             // serves no public snapshot
@@ -91,9 +91,10 @@ func newIssuer(t testing.TB) *issuer {
 	t.Helper()
 	i := &issuer{
 		key:     newSigner(t, "key-1", jose.ES256),
-		feeder:  newSigner(t, "feed-1", jose.Ed25519),
 		fetches: make(map[string]int),
 	}
+	feeder := newSigner(t, "feed-1", jose.Ed25519)
+	i.feeder.Store(&feeder)
 	i.publish(t, i.key.Key)
 	i.Server = httptest.NewUnstartedServer(i)
 	url := "http://" + i.Listener.Addr().String()
@@ -101,8 +102,9 @@ func newIssuer(t testing.TB) *issuer {
 		Issuer: url, Epoch: "e1", Key: []byte("0123456789abcdef0123456789abcdef"), Public: true,
 		Heartbeat: 100 * time.Millisecond, Now: i.now, Logger: quiet(),
 		Sign: func(payload []byte) (string, error) {
-			header := jose.Header{Alg: i.feeder.Alg, Typ: feedType, KeyID: i.feeder.ID}
-			return jose.Sign(i.feeder.private, i.feeder.Alg, header.Encode(), payload)
+			by := i.feeder.Load()
+			header := jose.Header{Alg: by.Alg, Typ: feedType, KeyID: by.ID}
+			return jose.Sign(by.private, by.Alg, header.Encode(), payload)
 		},
 	})
 	if err != nil {
@@ -187,7 +189,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /jwks":
 		_, _ = w.Write(jwks)
 	case "GET /feed/jwks":
-		set, err := jose.EncodeSet([]jose.Key{i.feeder.Key})
+		set, err := jose.EncodeSet([]jose.Key{i.feeder.Load().Key})
 		if err != nil {
 			panic(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -114,7 +115,7 @@ func (e *engine) keep(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			e.save(0)
+			e.save(ctx, 0)
 			return
 		case <-tick.C:
 		}
@@ -126,7 +127,7 @@ func (e *engine) keep(ctx context.Context) {
 		}
 		idle := keepIdle - time.Since(wrote)
 		began := time.Now()
-		if e.save(idle) {
+		if e.save(ctx, idle) {
 			wrote = time.Now()
 			rest = keepShare * wrote.Sub(began)
 		}
@@ -135,10 +136,16 @@ func (e *engine) keep(ctx context.Context) {
 
 // save writes the copy if there is news or, with idle used up, if the issuer has
 // vouched since. It reports whether it tried.
-func (e *engine) save(idle time.Duration) bool {
+func (e *engine) save(ctx context.Context, idle time.Duration) bool {
 	m, at, head, messages, err := e.state()
 	if err == nil && (messages == nil || m == e.disk.mark && (idle > 0 || at.Equal(e.disk.asOf))) {
 		return false
+	}
+	if err == nil && m.keys != e.disk.mark.keys && !e.signed(messages) {
+		e.renew(ctx)
+		if m, at, head, messages, err = e.state(); err == nil && !e.signed(messages) {
+			err = errors.New("part of it is signed with a key that the feed has given up")
+		}
 	}
 	if err == nil {
 		err = writeCopy(e.cfg.StateFile, head, messages)
@@ -148,6 +155,19 @@ func (e *engine) save(idle time.Duration) bool {
 	}
 	e.note(err)
 	return true
+}
+
+// signed reports whether the keys of the feed that are held signed all messages:
+// nobody could check again what an older one signed.
+func (e *engine) signed(messages []string) bool {
+	return !slices.ContainsFunc(messages, func(compact string) bool {
+		segment, _, _, err := jose.Split(compact)
+		if err != nil {
+			return true
+		}
+		h, err := jose.ParseHeader(segment)
+		return err != nil || e.signers.Lookup(h.KeyID) == nil
+	})
 }
 
 // renew asks for a snapshot, so that the copy stays as small as it can be.

@@ -297,6 +297,24 @@ func TestFileIsWrittenWhileTheGuardRuns(t *testing.T) {
 	})
 }
 
+// The feed's keys rotate, and with them goes the word of the old ones.
+func TestFileOutlivesTheFeedsKey(t *testing.T) {
+	i := newIssuer(t)
+	path := filepath.Join(t.TempDir(), "guard.state")
+	g, _ := life(t, i, path, nil)
+	settled(t, g, i)
+	eventually(t, "the file is there", func() bool { return load(t, i, path, nil).State().Ready })
+	next := newSigner(t, "feed-2", jose.ES256)
+	i.feeder.Store(&next)
+	i.rule(feed.KindGrant, "ended", feed.End)
+	eventually(t, "the rule is in a file of the new key", func() bool {
+		return load(t, i, path, nil).State().Rules == 1
+	})
+	if _, messages, err := readCopy(path, i.URL); err != nil || !g.signed(messages) {
+		t.Errorf("the copy holds a message of the old key (%v)", err)
+	}
+}
+
 func TestFileThatCannotBeWritten(t *testing.T) {
 	i := newIssuer(t)
 	log := new(journal)

@@ -157,7 +157,7 @@ func TestForgeries(t *testing.T) {
 		{"unknown key", sign(strings.Replace(header, "key-1", "key-2", 1), payload), ReasonKey},
 		{"kid missing", sign(strings.Replace(header, `"kid"`, `"kit"`, 1), payload), ReasonKey},
 		{"kid a path", sign(strings.Replace(header, "key-1", "../feed/jwks", 1), payload), ReasonKey},
-		{"signed by the feed's key", i.feeder.sign(t, `{"alg":"Ed25519","typ":"at+jwt","kid":"feed-1"}`, payload), ReasonKey},
+		{"signed by the feed's key", i.feeder.Load().sign(t, `{"alg":"Ed25519","typ":"at+jwt","kid":"feed-1"}`, payload), ReasonKey},
 
 		{"another payload", head + "." + b64([]byte(replace("user-1", "user-2"))) + "." + signature, ReasonSignature},
 		{"another header", b64([]byte(header+" ")) + "." + body + "." + signature, ReasonSignature},
