@@ -14,7 +14,7 @@ type body struct {
 	c    *conn
 	ctx  context.Context
 	stop func() bool // ends the watch over ctx; nil: there is none
-	last bool        // one of the two asked to close the connection
+	last bool        // one of the two asked to close the connection (RFC 9112 §9.6)
 
 	state atomic.Int32
 }

@@ -65,8 +65,8 @@ func (p *pool) put(c *conn) {
 }
 
 // good reports whether an idle connection may carry a request: it is not too old,
-// not closed by the upstream, and nothing came that nobody asked for. What did
-// come would be taken for the answer to the next request.
+// not closed by the upstream, and nothing came that nobody asked for. RFC 9112
+// §9.2: such data is no response, and would pass for that of the next request.
 func (p *pool) good(c *conn, now time.Time) bool {
 	return (p.life <= 0 || now.Sub(c.since) < p.life) && quiet(c.raw)
 }
