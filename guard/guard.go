@@ -223,6 +223,7 @@ type State struct {
 	Epoch       string            // of the feed
 	Position    uint64            // in the feed
 	AsOf        time.Time         // up to when revocations are known
+	Behind      time.Duration     // of the issuer's clock, as of its last word; below zero: ahead of it, or the word was late
 	Staleness   time.Duration     // how old the revocations are now, as MaxStaleness counts; 0 before the first
 	Rules       int               // revocations held
 	Restored    time.Time         // up to when those were known that Config.StateFile had at the start; zero: it had none
@@ -246,6 +247,7 @@ func (g *Guard) State() State {
 		Epoch:       v.Epoch,
 		Position:    v.Position,
 		AsOf:        v.AsOf,
+		Behind:      v.Behind(),
 		Rules:       v.Set.Len(),
 		Refusals:    make(map[string]uint64),
 	}

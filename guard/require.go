@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/writ-auth/writ/internal/feed"
 	"github.com/writ-auth/writ/token"
 )
 
@@ -167,19 +168,40 @@ func (g *registry) end(over func(*entry) bool) {
 func (e *engine) supervise(ctx context.Context) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for off := false; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-e.sweep:
 		}
-		now, v := e.cfg.Now(), e.feed.View()
+		v := e.feed.View()
+		at := v.Clock(e.cfg.Now())
 		e.running.end(func(t *entry) bool {
 			_, hit := e.hit(t, &v)
-			return hit || !now.Before(t.claims.Expiry.Add(e.cfg.Leeway)) || e.withdrawn(t)
+			return hit || !at.Before(t.claims.Expiry.Add(e.cfg.Leeway)) || e.withdrawn(t)
 		})
+		off = e.compareClocks(&v, off)
 	}
+}
+
+// apart is a difference of clocks that a synchronised host does not have.
+const apart = 5 * time.Second
+
+// compareClocks tells, once, that this host's clock and the issuer's differ. off is
+// what it found the last time.
+func (e *engine) compareClocks(v *feed.View, off bool) bool {
+	d := v.Behind()
+	switch now := d.Abs() > apart; {
+	case now == off:
+	case d > apart:
+		e.cfg.Logger.Warn("clock is behind the issuer's, tokens are judged by the issuer's", "issuer", e.cfg.Issuer, "difference", d)
+	case now:
+		e.cfg.Logger.Warn("clock is ahead of the issuer's, or the feed late: tokens and revocations look older than they are", "issuer", e.cfg.Issuer, "difference", -d)
+	default:
+		e.cfg.Logger.Info("clock agrees with the issuer's again", "issuer", e.cfg.Issuer)
+	}
+	return d.Abs() > apart
 }
 
 // withdrawn reports whether the issuer took back the key of a token. Keys that

@@ -27,21 +27,15 @@ type refs struct {
 	values []feed.Value
 }
 
-// current checks that revocations are known and none hits the token.
-func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time) fault {
-	rules := g.rules.Load() // before the view, which may be newer
-	v := g.feed.View()
-	if !v.Ready {
-		if v = g.awaitFeed(ctx); !v.Ready {
-			return fault{reason: ReasonNoFeed}
-		}
-	}
-	policy, over := g.stale(&v, n, now)
+// current checks that what is known of revocations is fresh enough, and that none
+// hits the token. rules is how many batches of them there were before v was read.
+func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time, v *feed.View, rules uint64) fault {
+	policy, over := g.stale(v, n, now)
 	ask := over > 0 && policy.Do == Introspect
 	if over > 0 && !ask && !allows(policy.Do, policy.For, over) {
 		return fault{reason: ReasonStale}
 	}
-	f := g.known(e, &v, rules)
+	f := g.known(e, v, rules)
 	if f.reason == "" && ask {
 		return g.introspected(ctx, e, policy, over)
 	}
@@ -67,8 +61,7 @@ func (g *Guard) introspected(ctx context.Context, e *entry, policy Stale, over t
 	return fault{}
 }
 
-// known looks for a rule that hits the token. rules is how many batches of them
-// there were before v was read.
+// known looks for a rule that hits the token.
 func (g *Guard) known(e *entry, v *feed.View, rules uint64) fault {
 	if e.clean.Load() == rules+1 {
 		return fault{} // none hit it, and none came since

@@ -244,13 +244,25 @@ func (e *engine) key(ctx context.Context, h header) (*jose.Key, fault) {
 
 // admit makes every check that a cached token must pass again.
 func (g *Guard) admit(r *http.Request, c credential, e *entry, n *Need, now time.Time) fault {
-	if f := g.fits(e, now); f.reason != "" {
+	rules := g.rules.Load() // before the view, which may be newer
+	v := g.feed.View()
+	at := v.Clock(now)
+	if f := g.fits(e, at); f.reason != "" {
 		return f
 	}
-	if f := g.bound(r, c, e, n, now); f.reason != "" {
+	if f := g.bound(r, c, e, n, at); f.reason != "" {
 		return f
 	}
-	if f := g.current(r.Context(), e, n, now); f.reason != "" {
+	if !v.Ready {
+		if v = g.awaitFeed(r.Context()); !v.Ready {
+			return fault{reason: ReasonNoFeed}
+		}
+		at = v.Clock(now)
+		if f := g.fits(e, at); f.reason != "" {
+			return f
+		}
+	}
+	if f := g.current(r.Context(), e, n, now, &v, rules); f.reason != "" {
 		return f
 	}
 	for _, scope := range n.Scopes {
@@ -263,7 +275,7 @@ func (g *Guard) admit(r *http.Request, c credential, e *entry, n *Need, now time
 	}
 	// RFC 9470 §6.1: a token without auth_time does not say how old the
 	// authentication is.
-	if n.MaxAge > 0 && now.Sub(e.claims.AuthTime) > n.MaxAge {
+	if n.MaxAge > 0 && at.Sub(e.claims.AuthTime) > n.MaxAge {
 		return fault{reason: ReasonAge}
 	}
 	return fault{}

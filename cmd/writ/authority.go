@@ -92,7 +92,7 @@ func (a *authority) build(ctx context.Context, in setup) (err error) {
 		return err
 	}
 	clients := client.NewDirectory(a.db, in.kind == "dev")
-	follower := &revoke.Follower{DB: a.db, Log: log, Now: time.Now, Logger: in.log, Changed: a.changed(ctx, clients, in.log)}
+	follower := &revoke.Follower{DB: a.db, Log: log, Now: time.Now, Fit: a.keys.Fit, Logger: in.log, Changed: a.changed(ctx, clients, in.log)}
 	if err := follower.Load(ctx); err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func TestRestartWithoutTheServer(t *testing.T) {
 	second := start()
 	check("a living token", living, "")
 	check("an ended token", ended, "invalid_token")
-	wantFigures(t, d.figures(t, fronted), `writ_guard_staleness_seconds [0-9.]+`, `writ_guard_rules 1`, `writ_guard_position [1-9]\d*`,
+	wantFigures(t, d.figures(t, fronted), `writ_guard_staleness_seconds [0-9.]+`, `writ_guard_rules 1`, `writ_guard_clock_behind_seconds -?[0-9.e-]+`, `writ_guard_position [1-9]\d*`,
 		`writ_guard_keys [1-9]`, `writ_guard_refusals_total{reason="revoked"} 1`, `writ_guard_refusals_total{reason="stale"} 0`, `go_goroutines \d+`)
 	if r := d.call(t, http.MethodGet, d.url+"/metrics", ""); r.status != http.StatusNotFound {
 		t.Errorf("the gateway itself answers /metrics with %d, want 404", r.status)

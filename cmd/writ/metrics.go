@@ -61,6 +61,7 @@ func guardFigures(state func() guard.State) figures {
 	return func(out samples) {
 		s := state()
 		if s.Ready {
+			out.gauge("writ_guard_clock_behind_seconds", "By how much the clock was behind the issuer's at its last word.", s.Behind.Seconds())
 			out.gauge("writ_guard_staleness_seconds", "How old the revocations held are.", s.Staleness.Seconds())
 			out.gauge("writ_guard_position", "Position in the revocation feed.", float64(s.Position))
 		}

@@ -39,6 +39,38 @@ func TestAgeWithWrongClocks(t *testing.T) {
 	age(time.Minute + time.Second)
 }
 
+// Tokens are judged by the issuer's clock where the reader's is behind it, and that
+// goes on between its words; where it is ahead, by the reader's.
+func TestClock(t *testing.T) {
+	n := newNotary(t)
+	start := testAsOf.Add(-5 * time.Minute)
+	now := start
+	r := newReader(t, n, "http://unused", func(c *ReaderConfig) { c.Now = func() time.Time { return now } })
+	want := func(clock time.Time, behind time.Duration) {
+		t.Helper()
+		if v := r.View(); !v.Clock(now).Equal(clock) || v.Behind() != behind {
+			t.Errorf("clock at %s = %s, behind by %s, want %s and %s", now, v.Clock(now), v.Behind(), clock, behind)
+		}
+	}
+	want(now, 0)
+	for _, step := range []struct {
+		asOf  time.Time
+		clock time.Duration // of the issuer, ahead of the reader's
+	}{
+		{start.Add(5 * time.Minute), 5 * time.Minute},
+		{start.Add(time.Minute), time.Minute}, // it was put right
+		{start.Add(-5 * time.Minute), 0},
+	} {
+		now = start
+		if err := r.take(t.Context(), n.token(t, state("e1", 5, step.asOf))); err != nil {
+			t.Fatal(err)
+		}
+		want(now.Add(step.clock), step.asOf.Sub(start))
+		now = now.Add(3 * time.Second)
+		want(now.Add(step.clock), step.asOf.Sub(start))
+	}
+}
+
 // A reader whose clock ran ahead goes on to hold the rules when it is put right:
 // within an epoch nobody sends them again.
 func TestRulesOutliveAFastClock(t *testing.T) {

@@ -64,6 +64,7 @@ type View struct {
 	Position uint64
 	AsOf     time.Time // by the issuer's clock; staleness is the age of this, not of the last byte
 	Heard    time.Time // by the reader's, when the issuer last vouched: no state is fresher than that
+	Said     time.Time // by the issuer's, what it vouched for then; zero while all is from a copy
 	Ready    bool      // a snapshot was read
 }
 
@@ -262,7 +263,7 @@ func (r *Reader) store(v View, b Batch, news bool) {
 	}
 	now := r.cfg.Now()
 	if !b.AsOf.IsZero() {
-		v.Heard = now
+		v.Heard, v.Said = now, b.AsOf
 	}
 	if now.Sub(r.swept) >= sweepEvery {
 		r.swept = now
@@ -288,4 +289,22 @@ func earlier(a, b time.Time) time.Time {
 // right makes old state look fresh.
 func (v *View) Age(now time.Time) time.Duration {
 	return max(now.Sub(v.AsOf), now.Sub(v.Heard))
+}
+
+// Clock is the time that the issuer's tokens are judged by: now by the reader's clock or,
+// where that is behind, what the issuer last said and the time since.
+func (v *View) Clock(now time.Time) time.Time {
+	if said := v.Said.Add(now.Sub(v.Heard)); said.After(now) {
+		return said
+	}
+	return now
+}
+
+// Behind is by how much the reader's clock was behind the issuer's when it last spoke. It is
+// below zero where that one was behind, or its word on the way for long.
+func (v *View) Behind() time.Duration {
+	if v.Said.IsZero() {
+		return 0
+	}
+	return v.Said.Sub(v.Heard)
 }

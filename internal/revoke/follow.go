@@ -21,6 +21,10 @@ type Follower struct {
 	// has not seen; with nil when entries may have been removed before this replica
 	// read them. Optional.
 	Changed func([]store.Entry)
+	// Fit reports, by an error, that the clock of this replica is wrong: then rules go
+	// out, but nothing is said about how fresh the state is, because guards go by that
+	// clock. Optional.
+	Fit func() error
 	// Poll is how often the head is read when no notification comes; 0: 250 ms.
 	// Heartbeats need a reading younger than 500 ms.
 	Poll time.Duration
@@ -64,7 +68,7 @@ func (f *Follower) Load(ctx context.Context) error {
 	}
 	f.at, f.read = head, now.Round(0)
 	f.Log.Append(rules, head, false)
-	f.Log.Fresh(head, now)
+	f.vouch(now)
 	return nil
 }
 
@@ -125,9 +129,16 @@ func (f *Follower) step(ctx context.Context) error {
 			f.apply(entries)
 		}
 		if len(entries) < page {
-			f.Log.Fresh(f.at, asOf)
+			f.vouch(asOf)
 			return nil
 		}
+	}
+}
+
+// vouch says that what the log holds was all there was at asOf.
+func (f *Follower) vouch(asOf time.Time) {
+	if f.Fit == nil || f.Fit() == nil {
+		f.Log.Fresh(f.at, asOf)
 	}
 }
 

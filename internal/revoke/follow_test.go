@@ -3,6 +3,7 @@ package revoke
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -74,6 +75,41 @@ func TestFollowerAfterGap(t *testing.T) {
 		step()
 		if forgot != 1 {
 			t.Errorf("forgot all %d times, want once", forgot)
+		}
+	})
+}
+
+// TestWrongClockVouchesForNothing: rules of a replica whose clock is wrong go out, its
+// word of how fresh they are does not.
+func TestWrongClockVouchesForNothing(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, open func(string) *store.DB) {
+		db, now := open(issuer), time.Now()
+		log, err := feed.NewLog(feed.LogConfig{Issuer: issuer, Epoch: "e", Key: make([]byte, 32), Sign: func([]byte) (string, error) { return "x", nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wrong error
+		f := &Follower{DB: db, Log: log, Now: func() time.Time { return now }, Fit: func() error { return wrong }, Logger: slog.New(slog.DiscardHandler)}
+		if err := f.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		right := now
+		wrong, now = errors.New("ahead"), now.Add(5*time.Minute)
+		err = db.Update(t.Context(), func(tx *store.Tx) error {
+			return tx.Append(store.Entry{Kind: "jti", Value: "x", Effect: "end", At: now, Until: until("jti", now)})
+		})
+		if err == nil {
+			err = f.step(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if log.Applied() == 0 || !log.AsOf().Equal(right) {
+			t.Errorf("position %d as of %s, want the rule, as of %s", log.Applied(), log.AsOf(), right)
+		}
+		wrong, now = nil, right.Add(time.Second)
+		if err := f.step(t.Context()); err != nil || !log.AsOf().Equal(now) {
+			t.Errorf("put right: as of %s, %v, want %s", log.AsOf(), err, now)
 		}
 	})
 }
