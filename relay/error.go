@@ -57,7 +57,7 @@ func plain(s string) string {
 }
 
 // retryPause is how long an issuer that does not answer is left alone.
-const retryPause = 500 * time.Millisecond
+const retryPause = 200 * time.Millisecond
 
 // outage remembers that the issuer does not answer. While it lasts, one request
 // at a time finds out whether the issuer is back; the others fail at once

@@ -191,6 +191,7 @@ func (l *Log) Run(ctx context.Context) error {
 	tick := time.NewTicker(l.cfg.Heartbeat)
 	defer tick.Stop()
 	swept := l.cfg.Now()
+	l.pulse(swept) // who waits for this server's return waits no longer
 	for {
 		select {
 		case <-ctx.Done():

@@ -35,7 +35,7 @@ const (
 	pollEvery  = 2 * time.Second
 	patience   = 3 * time.Second // a connection silent for longer is cut
 	leastPause = 50 * time.Millisecond
-	mostPause  = 2 * time.Second
+	mostPause  = 800 * time.Millisecond // so that a guard is back within a second of the issuer
 )
 
 var (

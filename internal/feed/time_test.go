@@ -197,8 +197,8 @@ func TestReaderBacksOffAndComesBack(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		gaps := tries.gaps()
-		if len(gaps) < 30 || len(gaps) > 120 {
-			t.Errorf("%d tries in a minute, want 30 to 120", len(gaps)+1)
+		if len(gaps) < 75 || len(gaps) > 300 {
+			t.Errorf("%d tries in a minute, want 75 to 300", len(gaps)+1)
 		}
 		for i, d := range gaps {
 			if d < leastPause || d > mostPause {
