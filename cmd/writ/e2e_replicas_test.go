@@ -77,10 +77,18 @@ func TestKillReplicas(t *testing.T) {
 		t.Fatalf("%d of %d revocations were acknowledged", n, many)
 	}
 	for n, g := range watching {
+		within(t, patience, fmt.Sprintf("guard %d holds all", n), func() error {
+			if held := g.State().Rules; held < many {
+				return fmt.Errorf("%d of %d rules", held, many)
+			}
+			return nil
+		})
+	}
+	t.Logf("%d revocations in %v, two of four replicas killed in the middle; held by all %d guards %v after the last was acknowledged",
+		many, acknowledged.Sub(began).Round(time.Millisecond), guards, time.Since(acknowledged).Round(time.Millisecond))
+	for n, g := range watching {
 		within(t, patience, fmt.Sprintf("guard %d obeys all", n), func() error { return obeys(g, issued) })
 	}
-	t.Logf("%d revocations in %v, two of four replicas killed in the middle; enforced at all %d guards %v after the last was acknowledged",
-		many, acknowledged.Sub(began).Round(time.Millisecond), guards, time.Since(acknowledged).Round(time.Millisecond))
 	// They follow, too, and do not just refuse everything.
 	fresh := r.tokens(t, 1)
 	for n, g := range watching {

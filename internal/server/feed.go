@@ -14,8 +14,10 @@ import (
 	"github.com/writ-auth/writ/token"
 )
 
-// streamsPerGuard is how many connections one guard's client may keep open.
-const streamsPerGuard = 4
+// instancesPerGuard is how many instances one guard's client may have: connections to
+// one replica, and reports that the store remembers. One that restarts in a circle
+// without a word must not fill it.
+const instancesPerGuard = 64
 
 // streams counts open connections by client.
 type streams struct {
@@ -26,7 +28,7 @@ type streams struct {
 func (s *streams) enter(clientID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[clientID] >= streamsPerGuard {
+	if s.open[clientID] >= instancesPerGuard {
 		return false
 	}
 	s.open[clientID]++
@@ -98,10 +100,6 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 	}
 	s.cfg.Log.Snapshot().ServeHTTP(w, r)
 }
-
-// instancesPerGuard is how many instances of a client the store remembers: one that
-// restarts in a circle without a word must not fill it.
-const instancesPerGuard = 64
 
 // noteGuard remembers a report. The other instances are looked at only when a new one
 // appears: in SERIALIZABLE, reports that read each other's rows get in each other's way.

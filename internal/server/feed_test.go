@@ -1,9 +1,11 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -74,5 +76,52 @@ func TestGuardsPerClientAreBounded(t *testing.T) {
 	got := w.instances(t)
 	if len(got) != instancesPerGuard+1 || !slices.Contains(got, "calm x") || !slices.Contains(got, "many 071") || slices.Contains(got, "many 000") {
 		t.Errorf("%d guards are remembered, from %q to %q; want the newest %d of many, and calm's", len(got), got[0], got[len(got)-1], instancesPerGuard)
+	}
+}
+
+// The instances of one client may be many, but not so many that a stolen credential of
+// a guard takes the connections of all others.
+func TestConnectionsPerClientAreBounded(t *testing.T) {
+	w := newWorld(t)
+	feed := adminIssuer + "/feed"
+	many := w.token(t, "many", w.client(t, admin.Client{ID: "many", Guards: []string{"https://api.example"}}), feed, nil)
+	other := w.token(t, "other", w.client(t, admin.Client{ID: "other", Guards: []string{"https://api.example"}}), feed, nil)
+	server := httptest.NewServer(w.Server)
+	t.Cleanup(server.Close) // after the connections
+	open := func(token string) (*http.Response, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/feed/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		res, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cancel(); res.Body.Close() })
+		return res, cancel
+	}
+	var leave context.CancelFunc
+	for n := range instancesPerGuard {
+		res, cancel := open(many)
+		if leave = cancel; res.StatusCode != http.StatusOK {
+			t.Fatalf("connection %d: %s, want 200", n+1, res.Status)
+		}
+	}
+	if res, _ := open(many); res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" {
+		t.Errorf("one too many: %s, Retry-After %q, want 429 with one", res.Status, res.Header.Get("Retry-After"))
+	}
+	if res, _ := open(other); res.StatusCode != http.StatusOK {
+		t.Errorf("another client: %s, want 200", res.Status)
+	}
+	leave()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if res, _ := open(many); res.StatusCode == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no place although one left")
+		}
 	}
 }
