@@ -108,7 +108,7 @@ func judged(at *where, file string) (gateway.Config, error) {
 func ask(ctx context.Context, cfg gateway.Config, r *http.Request) (gateway.Why, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.Logger, cfg.Judging, cfg.StateDir = slog.New(slog.DiscardHandler), true, ""
 	g, err := gateway.New(ctx, cfg)
 	if err != nil {
 		return gateway.Why{}, err
