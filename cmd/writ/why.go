@@ -100,7 +100,8 @@ func judged(at *where, file string) (gateway.Config, error) {
 	}
 	return gateway.Config{
 		Issuer: p.dev.Issuer, URL: p.dev.Gateway, ClientID: demo.GatewayClient, ClientSecret: demo.Secret(seal.Derive, demo.GatewayClient),
-		Routes: demo.Routes(demo.Place{Issuer: p.dev.Issuer, Gateway: p.dev.Gateway, App: p.dev.App}, p.dev.Gateway), // nothing is sent on
+		Routes:      demo.Routes(demo.Place{Issuer: p.dev.Issuer, Gateway: p.dev.Gateway, App: p.dev.App}, p.dev.Gateway, p.dev.Gateway), // nothing is sent on
+		TrustDomain: demo.TrustDomain,
 	}, nil
 }
 
