@@ -11,6 +11,7 @@ import (
 
 	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/internal/keyset"
+	"github.com/writ-auth/writ/internal/oauth"
 )
 
 const (
@@ -32,6 +33,12 @@ func (cfg Config) check() (Config, error) {
 	}
 	if err := keyset.CheckURL(cfg.Issuer, cfg.InsecureHTTP); err != nil {
 		return cfg, fmt.Errorf("guard: issuer: %w", err)
+	}
+	if cfg.TrustDomain != "" && !oauth.IsTrustDomain(cfg.TrustDomain) {
+		return cfg, fmt.Errorf("guard: trust domain %q is not a name in lower case without a scheme, such as inside.example", cfg.TrustDomain)
+	}
+	if cfg.TrustDomain != "" && cfg.Credential == nil {
+		return cfg, errors.New("guard: in a trust domain a guard needs a credential: the keys of its gateways are not public")
 	}
 	if cfg.Algorithms == nil {
 		cfg.Algorithms = jose.Algorithms()

@@ -31,16 +31,17 @@ var checks = []struct {
 	words   string
 	reasons []string
 }{
-	{"one credential, in Authorization", []string{ReasonMissing, ReasonCredentials}},
+	{"one credential, in its header", []string{ReasonMissing, ReasonCredentials}},
 	{"at most 16 KiB", []string{ReasonSize}},
 	{"form of a compact JWS", []string{ReasonForm}},
 	{"header", []string{ReasonHeader}},
-	{"type is that of an access token", []string{ReasonType}},
+	{"type is that of its header's tokens", []string{ReasonType}},
 	{"algorithm is allowed and the key's", []string{ReasonAlgorithm}},
 	{"claims are whole and well formed", []string{ReasonClaims}},
 	{"issuer", []string{ReasonIssuer}},
 	{"key is published by the issuer", []string{ReasonKey, ReasonNoKeys}},
 	{"signature", []string{ReasonSignature}},
+	{"within what its gateway may mint", []string{ReasonMandate}},
 	{"audience", []string{ReasonAudience}},
 	{"time", []string{ReasonExpired, ReasonEarly}},
 	{"bound as it was presented", []string{ReasonBinding, ReasonUnbound, ReasonProof, ReasonReplay}},

@@ -31,7 +31,10 @@ type copyHead struct {
 	Issuer   string   `json:"issuer"`
 	Keys     copyKeys `json:"keys"`
 	FeedKeys copyKeys `json:"feed_keys"`
-	Heard    int64    `json:"heard"` // when the issuer last vouched, by our clock; microseconds
+
+	Gateways *copyKeys `json:"gateways,omitempty"` // with what each key may mint; nil outside a trust domain
+
+	Heard int64 `json:"heard"` // when the issuer last vouched, by our clock; microseconds
 }
 
 // copyKeys is a key set. The issuer does not sign it.

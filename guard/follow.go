@@ -21,6 +21,10 @@ import (
 
 const feedType = "writ-feed+jwt"
 
+// innerLife is how long keys of gateways are kept while the issuer does not answer:
+// until each reaches its own end, which is nearer.
+const innerLife = 72 * time.Hour
+
 // sources prepares what the guard follows: the issuer's keys, the keys of its
 // feed, and the feed.
 func (e *engine) sources() (err error) {
@@ -39,6 +43,16 @@ func (e *engine) sources() (err error) {
 	keys.Changed = e.keysChanged
 	if e.keys, err = keyset.New(keys); err != nil {
 		return fmt.Errorf("guard: %w", err)
+	}
+	if e.cfg.TrustDomain != "" {
+		inner := common
+		inner.URL = strings.TrimSuffix(e.cfg.Issuer, "/") + "/inner/jwks"
+		inner.Algorithms, inner.Terms, inner.MaxAge = e.cfg.Algorithms, true, innerLife
+		inner.Credential, inner.Refused = e.cfg.Credential, e.cfg.Refused
+		inner.Changed = func() { nudge(e.sweep) }
+		if e.inner, err = keyset.New(inner); err != nil {
+			return fmt.Errorf("guard: keys of gateways: %w", err)
+		}
 	}
 	signers.URL = base + "/jwks"
 	if e.signers, err = keyset.New(signers); err != nil {
@@ -106,6 +120,9 @@ func (e *engine) applied(b feed.Batch) {
 	if b.KeysChanged {
 		e.keys.Refresh()
 		e.signers.Refresh()
+		if e.inner != nil {
+			e.inner.Refresh()
+		}
 	}
 	nudge(e.sweep)
 	nudge(e.report)

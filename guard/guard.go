@@ -1,5 +1,6 @@
 // Package guard verifies access tokens in a resource server, locally, and
-// refuses ended ones.
+// refuses ended ones. Inside a trust domain it also takes the transaction tokens
+// of the domain's gateways (draft-ietf-oauth-transaction-tokens).
 //
 // It owns the verdict on a request: which checks, in which order, and the
 // answer to each failure (RFC 9068 §4, RFC 6750, RFC 9449, RFC 9470, RFC 9728).
@@ -7,7 +8,7 @@
 // how revocations travel.
 //
 // Invariant: no request is admitted unless the signature of its token was
-// checked with a key that the issuer publishes now, and every check that
+// checked with a key that the issuer publishes now for tokens of this kind, and every check that
 // depends on time, request or revocations was made for this very request.
 package guard
 
@@ -54,6 +55,10 @@ type Config struct {
 	// writable by group or others. It names nobody, but keep it from others all
 	// the same: who reads it can tell whether a token he holds was ended.
 	StateFile string
+	// TrustDomain is the name of the domain this service stands in. With it the
+	// guard also takes the transaction tokens that the domain's gateways mint, in the
+	// header Txn-Token; it needs a Credential then. Without it the header is nothing.
+	TrustDomain string
 
 	// Credential returns a bearer token for resource <Issuer>/feed. With it
 	// the guard follows the whole feed and reports what it holds, and of each
@@ -87,7 +92,8 @@ const (
 	// Introspect asks the issuer about each token (RFC 7662), beside all other
 	// checks: one call at a time for a token, at most 50 a second for the guard,
 	// and what is found active is not asked for again for five seconds. It needs
-	// Config.Credential. Requests under way are not asked about.
+	// Config.Credential. Requests under way are not asked about. Of a transaction
+	// token the issuer knows nothing, so that Else decides.
 	Introspect
 )
 
@@ -102,6 +108,7 @@ type engine struct {
 	cfg      Config // completed by check
 	instance string // names this process in its reports
 	keys     *keyset.Set
+	inner    *keyset.Set // of gateways, for transaction tokens; nil outside a trust domain
 	signers  *keyset.Set // of the feed
 	feed     *feed.Reader
 	headers  headers
@@ -177,6 +184,9 @@ func (g *Guard) For(audience string, m ResourceMetadata) (*Guard, error) {
 func (e *engine) start(ctx context.Context) {
 	go e.keys.Run(ctx)
 	go e.signers.Run(ctx)
+	if e.inner != nil {
+		go e.inner.Run(ctx)
+	}
 	go e.follow(ctx)
 	go e.supervise(ctx)
 	var last sync.WaitGroup
@@ -204,7 +214,7 @@ func (g *Guard) Done() <-chan struct{} { return g.done }
 func (g *Guard) Ready(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for !g.keys.Ready() || !g.feed.View().Ready {
+	for !g.keys.Ready() || !g.feed.View().Ready || g.inner != nil && !g.inner.Ready() {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

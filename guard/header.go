@@ -13,7 +13,27 @@ import (
 // token says which key to trust.
 type header struct {
 	alg, kid string
-	access   bool // typ is that of an access token
+	kind     kind // as typ says
+}
+
+// A kind is which of the two tokens that a guard takes something is. What is one
+// never passes as the other: header, keys, typ and claims all differ (RFC 8725 §3.12).
+type kind uint8
+
+const (
+	foreign     kind = iota // neither
+	access                  // RFC 9068, in Authorization
+	transaction             // draft-ietf-oauth-transaction-tokens, in Txn-Token
+)
+
+func kindOf(typ string) kind {
+	switch {
+	case token.TypeOK(typ):
+		return access
+	case token.TransactionTypeOK(typ):
+		return transaction
+	}
+	return foreign
 }
 
 func readHeader(segment string) (header, error) {
@@ -21,7 +41,7 @@ func readHeader(segment string) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	return header{alg: h.Alg, kid: h.KeyID, access: token.TypeOK(h.Typ)}, nil
+	return header{alg: h.Alg, kid: h.KeyID, kind: kindOf(h.Typ)}, nil
 }
 
 // headers remembers decoded headers by their bytes: all tokens of one key

@@ -81,6 +81,7 @@ type issuer struct {
 
 	mu      sync.Mutex
 	jwks    []byte         // guarded by mu
+	inner   string         // guarded by mu; the keys of gateways
 	down    bool           // guarded by mu; answers 503
 	mute    bool           // guarded by mu; the head of the feed is not known
 	fetches map[string]int // guarded by mu; by path
@@ -168,7 +169,7 @@ func (i *issuer) keysChanged() { i.log.Append(nil, i.log.Applied()+1, true) }
 func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	i.fetches[r.URL.Path]++
-	down, jwks := i.down, i.jwks
+	down, jwks, inner := i.down, i.jwks, i.inner
 	i.mu.Unlock()
 	if r.URL.Path == "/feed/snapshot" && i.private {
 		http.NotFound(w, r)
@@ -178,7 +179,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	own := r.URL.Path == "/feed/events" || r.URL.Path == "/feed/state"
+	own := r.URL.Path == "/inner/jwks" || r.URL.Path == "/feed/events" || r.URL.Path == "/feed/state"
 	if own && r.Header.Get("Authorization") != "Bearer feed-credential" {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
@@ -188,6 +189,8 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"introspection_endpoint":%q}`, i.URL, i.URL+"/jwks", i.URL+"/introspect")
 	case "GET /jwks":
 		_, _ = w.Write(jwks)
+	case "GET /inner/jwks":
+		fmt.Fprint(w, inner)
 	case "GET /feed/jwks":
 		set, err := jose.EncodeSet([]jose.Key{i.feeder.Load().Key})
 		if err != nil {

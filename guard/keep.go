@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/internal/jose"
+	"github.com/writ-auth/writ/internal/keyset"
 )
 
 const (
@@ -70,6 +71,12 @@ func (e *engine) load() error {
 	if err != nil {
 		return fmt.Errorf("keys of the feed: %w", err)
 	}
+	var inner *keyset.Draft
+	if e.inner != nil && head.Gateways != nil {
+		if inner, err = e.inner.Draft(head.Gateways.Set, time.UnixMicro(head.Gateways.Fetched)); err != nil {
+			return fmt.Errorf("keys of gateways: %w", err)
+		}
+	}
 	err = e.feed.Restore(messages, time.UnixMicro(head.Heard), func(compact string) ([]byte, error) {
 		return openFeed(compact, func(kid string) (*jose.Key, error) {
 			if key := signers.Key(kid); key != nil {
@@ -83,6 +90,9 @@ func (e *engine) load() error {
 	}
 	e.keys.Restore(keys)
 	e.signers.Restore(signers)
+	if inner != nil {
+		e.inner.Restore(inner)
+	}
 	return nil
 }
 
@@ -103,7 +113,18 @@ func (e *engine) state() (m mark, at time.Time, head copyHead, messages []string
 		Keys:     copyKeys{Fetched: micros(fetched), Set: keys},
 		FeedKeys: copyKeys{Fetched: micros(signersFetched), Set: signers},
 	}
-	return mark{v.Epoch, v.Position, string(keys) + string(signers)}, v.AsOf, head, messages, nil
+	m = mark{v.Epoch, v.Position, string(keys) + string(signers)}
+	if e.inner != nil {
+		inner, fetched, err := e.inner.Copy()
+		if err != nil {
+			return m, at, head, nil, err
+		}
+		if inner != nil {
+			head.Gateways = &copyKeys{Fetched: micros(fetched), Set: inner}
+			m.keys += string(inner)
+		}
+	}
+	return m, v.AsOf, head, messages, nil
 }
 
 // keep writes the copy soon after news, now and then without, and when ctx ends.

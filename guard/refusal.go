@@ -18,16 +18,17 @@ import (
 // of metrics. Callers are not told them.
 const (
 	ReasonMissing     = "missing"     // nothing was presented
-	ReasonCredentials = "credentials" // more than one Authorization header
+	ReasonCredentials = "credentials" // more than one Authorization or Txn-Token header, or both
 	ReasonSize        = "size"        // over 16 KiB
 	ReasonForm        = "form"        // no compact JWS
 	ReasonHeader      = "header"      // no usable JOSE header; crit and b64 included
-	ReasonType        = "type"        // typ is not that of an access token
+	ReasonType        = "type"        // typ is not that of the tokens that this header carries
 	ReasonAlgorithm   = "algorithm"   // not allowed, or not the key's
-	ReasonClaims      = "claims"      // malformed, or one that RFC 9068 requires is missing
+	ReasonClaims      = "claims"      // malformed, or a required one is missing
 	ReasonIssuer      = "issuer"      // another issuer's
 	ReasonKey         = "key"         // the issuer publishes no such key
 	ReasonSignature   = "signature"   // does not verify
+	ReasonMandate     = "mandate"     // a transaction token says more than its gateway may
 	ReasonExpired     = "expired"     // exp has passed
 	ReasonEarly       = "early"       // nbf or iat lies ahead
 	ReasonAudience    = "audience"    // for another resource
@@ -48,7 +49,7 @@ const (
 func reasons() []string {
 	return []string{
 		ReasonMissing, ReasonCredentials, ReasonSize, ReasonForm, ReasonHeader, ReasonType, ReasonAlgorithm,
-		ReasonClaims, ReasonIssuer, ReasonKey, ReasonSignature, ReasonExpired, ReasonEarly, ReasonAudience,
+		ReasonClaims, ReasonIssuer, ReasonKey, ReasonSignature, ReasonMandate, ReasonExpired, ReasonEarly, ReasonAudience,
 		ReasonBinding, ReasonUnbound, ReasonProof, ReasonReplay, ReasonRevoked, ReasonStepUp, ReasonScope,
 		ReasonACR, ReasonAge, ReasonNoKeys, ReasonNoFeed, ReasonStale,
 	}

@@ -206,4 +206,6 @@ func (e *engine) compareClocks(v *feed.View, off bool) bool {
 
 // withdrawn reports whether the issuer took back the key of a token. Keys that
 // are merely too old to start with do not end what runs.
-func (e *engine) withdrawn(t *entry) bool { return e.keys.Ready() && !e.trusts(t, e.cfg.Now()) }
+func (e *engine) withdrawn(t *entry) bool {
+	return e.set(t.shape.kind).Ready() && !e.trusts(t, e.cfg.Now())
+}

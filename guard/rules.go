@@ -46,7 +46,10 @@ func (g *Guard) current(ctx context.Context, e *entry, n *Need, now time.Time, v
 // known are too old.
 func (g *Guard) introspected(ctx context.Context, e *entry, policy Stale, over time.Duration) fault {
 	err := errors.New("introspection: no credential")
-	if g.cfg.Credential != nil {
+	switch {
+	case e.shape.kind == transaction:
+		err = errors.New("introspection: not the issuer's to answer for: a gateway minted it")
+	case g.cfg.Credential != nil:
 		err = g.ask(ctx, e)
 	}
 	switch {

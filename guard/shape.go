@@ -13,6 +13,7 @@ import (
 // it stays in the processor's cache when the tokens do not.
 type shape struct {
 	key   *jose.Key // that the signature was checked with
+	kind  kind
 	scope scope.Set
 	bound bool // to a key or a certificate
 }
@@ -32,7 +33,7 @@ type outline struct {
 
 const maxShapes = 512
 
-func (s *shapes) of(c *token.Claims, key *jose.Key) *shape {
+func (s *shapes) of(c *token.Claims, key *jose.Key, k kind) *shape {
 	is := outline{key, c.Scope.String(), c.Confirmation != nil}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,7 +43,7 @@ func (s *shapes) of(c *token.Claims, key *jose.Key) *shape {
 	if s.known == nil || len(s.known) >= maxShapes {
 		s.known = make(map[outline]*shape)
 	}
-	own := &shape{key: key, bound: is.bound}
+	own := &shape{key: key, kind: k, bound: is.bound} // a key signs tokens of one kind
 	for _, name := range c.Scope {
 		own.scope = append(own.scope, strings.Clone(name)) // its text is part of a whole payload
 	}

@@ -36,9 +36,9 @@ type fault struct {
 
 // Verify is the middleware without HTTP plumbing: SDK, gateway, Envoy and
 // forward-auth call it. A non-nil error is always a *Refusal. It is safe for
-// concurrent use and does not allocate on a cache hit of a bearer token. A
-// token counts only in the Authorization header; one in the query, the body or
-// a cookie is nothing presented.
+// concurrent use and does not allocate on a cache hit of a bearer token. An access
+// token counts only in the Authorization header, a transaction token only in
+// Txn-Token; one in the query, the body or a cookie is nothing presented.
 func (g *Guard) Verify(r *http.Request, n Need) (*token.Claims, error) {
 	e, refusal := g.verify(r, &n)
 	if refusal != nil {
@@ -48,14 +48,14 @@ func (g *Guard) Verify(r *http.Request, n Need) (*token.Claims, error) {
 }
 
 func (g *Guard) verify(r *http.Request, n *Need) (*entry, *Refusal) {
-	c, f := present(r)
+	c, f := g.present(r)
 	if f.reason != "" {
 		return nil, g.refuse(c, n, f, nil)
 	}
 	now := g.cfg.Now()
-	e := g.recall(c.token, now)
+	e := g.recall(c, now)
 	if e == nil {
-		e, f = g.open(r.Context(), c.token, g.audience)
+		e, f = g.open(r.Context(), c, g.audience)
 		now = g.cfg.Now()
 	}
 	if f.reason == "" {
@@ -69,13 +69,19 @@ func (g *Guard) verify(r *http.Request, n *Need) (*entry, *Refusal) {
 
 // A credential is what the caller presented.
 type credential struct {
-	scheme string // oauth.Bearer or oauth.DPoP; "" when nothing was presented
+	scheme string // oauth.Bearer or oauth.DPoP; "" for a transaction token, and when nothing was presented
+	kind   kind
 	token  string
 }
 
 // present finds the request's one credential. RFC 6750 §2: clients "MUST NOT
 // use more than one method to transmit the token in each request".
-func present(r *http.Request) (credential, fault) {
+func (e *engine) present(r *http.Request) (credential, fault) {
+	if e.inner != nil {
+		if sent := r.Header["Txn-Token"]; len(sent) > 0 {
+			return presentTransaction(sent, len(r.Header["Authorization"]))
+		}
+	}
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return credential{}, fault{reason: ReasonMissing}
@@ -84,7 +90,7 @@ func present(r *http.Request) (credential, fault) {
 		return credential{}, fault{reason: ReasonCredentials}
 	}
 	// RFC 9110 §11.1: the scheme is case-insensitive; one space or more follow.
-	var c credential
+	c := credential{kind: access}
 	rest, usual := strings.CutPrefix(values[0], oauth.Bearer+" ")
 	scheme := oauth.Bearer
 	if !usual {
@@ -100,6 +106,19 @@ func present(r *http.Request) (credential, fault) {
 	}
 	c.token = strings.TrimLeft(rest, " ")
 	if len(c.token) > maxToken {
+		return c, fault{reason: ReasonSize}
+	}
+	return c, fault{}
+}
+
+// presentTransaction takes the header Txn-Token, of which there is one or none, and
+// none beside an access token: nobody could tell which of two callers is meant.
+func presentTransaction(sent []string, others int) (credential, fault) {
+	c := credential{kind: transaction, token: sent[0]}
+	switch {
+	case len(sent) > 1 || others > 0:
+		return c, fault{reason: ReasonCredentials}
+	case len(c.token) > maxToken:
 		return c, fault{reason: ReasonSize}
 	}
 	return c, fault{}
@@ -123,23 +142,23 @@ type entry struct {
 
 // recall finds a token verified before, if the key it was checked with is still
 // the one that the issuer publishes.
-func (e *engine) recall(compact string, now time.Time) *entry {
+func (e *engine) recall(c credential, now time.Time) *entry {
 	if e.cache == nil {
 		return nil
 	}
-	if hit := e.cache.get(compact); hit != nil && e.trusts(hit, now) {
+	if hit := e.cache.get(c.token); hit != nil && hit.shape.kind == c.kind && e.trusts(hit, now) {
 		return hit
 	}
 	return nil
 }
 
 // open verifies a token and remembers it.
-func (e *engine) open(ctx context.Context, compact, audience string) (*entry, fault) {
-	fresh, f := e.check(ctx, compact)
+func (e *engine) open(ctx context.Context, c credential, audience string) (*entry, fault) {
+	fresh, f := e.check(ctx, c)
 	if f.reason != "" {
 		return nil, f
 	}
-	if e.usage != nil {
+	if e.usage != nil && c.kind == access { // of others the issuer knows nothing
 		e.usage.Saw(fresh.shape.key.ID, fresh.claims.ID, fresh.compact)
 	}
 	if e.cache != nil {
@@ -161,14 +180,22 @@ func (e *entry) share(issuer, audience string) {
 
 // trusts reports whether the issuer still publishes the token's key.
 func (e *engine) trusts(t *entry, now time.Time) bool {
-	return e.keys.LookupAt(t.shape.key.ID, now) == t.shape.key
+	return e.set(t.shape.kind).LookupAt(t.shape.key.ID, now) == t.shape.key
+}
+
+// set holds the keys for tokens of a kind. No key of one set counts in the other.
+func (e *engine) set(k kind) *keyset.Set {
+	if k == transaction {
+		return e.inner
+	}
+	return e.keys
 }
 
 // check verifies form, header, claims' form, issuer, key and signature, in
 // this order: nothing is fetched for a token that names another issuer, and
 // the signature, which costs the most, comes last.
-func (e *engine) check(ctx context.Context, compact string) (*entry, fault) {
-	head, body, signature, err := jose.Split(compact)
+func (e *engine) check(ctx context.Context, c credential) (*entry, fault) {
+	head, body, signature, err := jose.Split(c.token)
 	if err != nil {
 		return nil, fault{ReasonForm, err}
 	}
@@ -178,7 +205,7 @@ func (e *engine) check(ctx context.Context, compact string) (*entry, fault) {
 			return nil, fault{ReasonHeader, err}
 		}
 	}
-	if !h.access {
+	if h.kind != c.kind {
 		return nil, fault{reason: ReasonType}
 	}
 	if !slices.Contains(e.cfg.Algorithms, h.alg) {
@@ -193,7 +220,7 @@ func (e *engine) check(ctx context.Context, compact string) (*entry, fault) {
 	if err != nil {
 		return nil, fault{ReasonForm, err}
 	}
-	claims, err := token.Decode(payload)
+	claims, err := decode(h.kind, payload)
 	if err != nil {
 		return nil, fault{ReasonClaims, err}
 	}
@@ -204,11 +231,21 @@ func (e *engine) check(ctx context.Context, compact string) (*entry, fault) {
 	if f.reason != "" {
 		return nil, f
 	}
-	if err := key.Verify(compact[:len(head)+1+len(body)], sig); err != nil {
+	if err := key.Verify(c.token[:len(head)+1+len(body)], sig); err != nil {
 		return nil, fault{ReasonSignature, err}
 	}
+	if f := e.within(h.kind, claims, key); f.reason != "" {
+		return nil, f
+	}
 	e.headers.put(head, h)
-	return newEntry(strings.Clone(compact), claims, e.shapes.of(claims, key)), fault{}
+	return newEntry(strings.Clone(c.token), claims, e.shapes.of(claims, key, h.kind)), fault{}
+}
+
+func decode(k kind, payload []byte) (*token.Claims, error) {
+	if k == transaction {
+		return token.DecodeTransaction(payload)
+	}
+	return token.Decode(payload)
 }
 
 func newEntry(compact string, c *token.Claims, s *shape) *entry {
@@ -228,7 +265,7 @@ func (e *engine) key(ctx context.Context, h header) (*jose.Key, fault) {
 	if h.kid == "" {
 		return nil, fault{ReasonKey, errors.New("no kid")}
 	}
-	key, err := e.keys.Key(ctx, h.kid)
+	key, err := e.set(h.kind).Key(ctx, h.kid)
 	if errors.Is(err, keyset.ErrUnavailable) {
 		return nil, fault{ReasonNoKeys, err}
 	}
@@ -281,12 +318,20 @@ func (g *Guard) admit(r *http.Request, c credential, e *entry, n *Need, now time
 	return fault{}
 }
 
+// names is what a token's aud must be: a transaction token is for the whole domain.
+func (g *Guard) names(k kind) string {
+	if k == transaction {
+		return g.cfg.TrustDomain
+	}
+	return g.audience
+}
+
 // fits is token.Check. Whom a token is from and for depends on token and guard
 // alone and is remembered; the times are looked at every time, in the entry, so
 // that a hit touches little memory.
 func (g *Guard) fits(e *entry, now time.Time) fault {
 	if e.home.Load() != &g.resource {
-		err := e.claims.Check(token.Expect{Issuer: g.cfg.Issuer, Audience: g.audience, Now: now, Leeway: g.cfg.Leeway})
+		err := e.claims.Check(token.Expect{Issuer: g.cfg.Issuer, Audience: g.names(e.shape.kind), Now: now, Leeway: g.cfg.Leeway})
 		if err != nil {
 			return fault{reason: claimReason(err)}
 		}

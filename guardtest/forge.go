@@ -34,9 +34,15 @@ func (i *Issuer) Forgeries(c token.Claims) iter.Seq2[string, string] {
 	f := &forger{
 		i: i, key: key, now: time.Now(), payload: string(payload),
 		header: string(jose.Header{Alg: jose.ES256, Typ: "at+jwt", KeyID: key.public.ID}.Encode()),
+		types:  []string{"txntoken+jwt"}, audience: c.Audience[0],
 	}
+	return f.all(f.signatures, f.algorithms, f.keys, f.accessKeys, f.headers, f.times, f.names, f.accessNames, f.claims, f.encodings)
+}
+
+// all yields what the parts make.
+func (f *forger) all(parts ...func()) iter.Seq2[string, string] {
 	return func(yield func(name, token string) bool) {
-		for _, part := range []func(){f.signatures, f.algorithms, f.keys, f.headers, f.times, f.names, f.claims, f.encodings} {
+		for _, part := range parts {
 			f.made = f.made[:0]
 			part()
 			for _, m := range f.made {
@@ -55,7 +61,10 @@ type forger struct {
 	now     time.Time
 	header  string
 	payload string
-	made    []forgery
+
+	types    []string // of tokens that go elsewhere
+	audience string
+	made     []forgery
 }
 
 type forgery struct{ name, token string }
@@ -219,7 +228,10 @@ func (f *forger) keys() {
 }
 
 func (f *forger) headers() {
-	for _, typ := range []string{"JWT", "logout+jwt", "secevent+jwt", "dpop+jwt", "txntoken+jwt", "writ-feed+jwt", ""} {
+	for _, typ := range []string{"JWT", "logout+jwt", "secevent+jwt", "dpop+jwt", "writ-feed+jwt", ""} {
+		f.member("typ "+quote(typ), "typ", quote(typ))
+	}
+	for _, typ := range f.types {
 		f.member("typ "+quote(typ), "typ", quote(typ))
 	}
 	f.member("typ missing", "typ", "")
@@ -259,7 +271,7 @@ func (f *forger) names() {
 	f.claim("iss longer", "iss", quote(f.i.url+".example"))
 	f.claim("iss missing", "iss", "")
 	f.claim("iss an array", "iss", "["+quote(f.i.url)+"]")
-	audience := f.audience()
+	audience := f.audience
 	f.claim("aud of another", "aud", `"https://other.example"`)
 	f.claim("aud with a slash", "aud", quote(audience+"/"))
 	f.claim("aud longer", "aud", quote(audience+".example"))
@@ -281,17 +293,20 @@ func (f *forger) names() {
 	f.claim("sub not UTF-8", "sub", "\"user\xff\"")
 	f.claim("client_id missing", "client_id", "")
 	f.claim("client_id with a line break", "client_id", `"app\nX-Admin: true"`)
-	f.claim("jti missing", "jti", "")
-	f.claim("jti a number", "jti", "1")
 }
 
-// audience is the first of the payload.
-func (f *forger) audience() string {
-	c, err := token.Decode([]byte(f.payload))
-	if err != nil {
-		f.i.tb.Fatalf("guardtest: %v", err)
-	}
-	return c.Audience[0]
+// accessNames are the names that only access tokens have, or must not have.
+func (f *forger) accessNames() {
+	f.claim("jti missing", "jti", "")
+	f.claim("jti a number", "jti", "1")
+	f.claim("a transaction's txn", "txn", `"t"`)
+	f.claim("a transaction's req_wl", "req_wl", quote(gatewayID))
+}
+
+// accessKeys are keys that sign other things than access tokens.
+func (f *forger) accessKeys() {
+	gateway := f.i.gateway
+	f.add("key of a gateway", f.signed(gateway, edit(f.header, "kid", quote(gateway.public.ID)), f.payload))
 }
 
 func (f *forger) claims() {

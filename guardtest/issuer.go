@@ -1,6 +1,7 @@
 // Package guardtest is a working issuer on the loopback interface, for tests of services that
 // package guard protects. It signs tokens, publishes keys, serves the revocation feed, trades
-// tokens, and forges every kind of token a service must refuse.
+// tokens, plays the gateway of a trust domain, and forges every kind of token a service must
+// refuse.
 //
 // It does not authenticate anybody: whoever asks for a token gets it. It keeps everything in
 // memory and ends with the test.
@@ -25,6 +26,7 @@ import (
 	"github.com/writ-auth/writ/internal/feed"
 	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/scope"
 	"github.com/writ-auth/writ/token"
 )
 
@@ -36,12 +38,15 @@ type Issuer struct {
 	log     *feed.Log
 	feedKey pair // signs the feed and nothing else
 	foreign pair // belongs to an attacker; only /forged/jwks gives it out
+	gateway pair // mints transaction tokens and signs nothing else
 	routes  *http.ServeMux
 
 	mu      sync.Mutex
 	keys    []pair              // guarded by mu; all are published, the last one signs
 	removed []pair              // guarded by mu; once published, good for the feed only
 	rules   []feed.Plain        // guarded by mu
+	scopes  scope.Set           // guarded by mu; what gateways may mint
+	minters []minter            // guarded by mu; gateways that registered a key
 	held    map[instance]report // guarded by mu; the latest of each instance
 	polls   map[string]*poll    // guarded by mu; by remote address
 	up      context.Context     // guarded by mu; done when the issuer goes down
@@ -61,6 +66,7 @@ func NewIssuer(tb testing.TB) *Issuer {
 		tb:      tb,
 		feedKey: newPair(tb),
 		foreign: newPair(tb),
+		gateway: newPair(tb),
 		keys:    []pair{newPair(tb)},
 		held:    make(map[instance]report),
 		polls:   make(map[string]*poll),
@@ -122,6 +128,8 @@ func (i *Issuer) mount() {
 	i.routes.HandleFunc("GET /feed/snapshot", i.snapshot)
 	i.routes.HandleFunc("POST /feed/state", i.state)
 	i.routes.HandleFunc("POST /usage", i.usage)
+	i.routes.HandleFunc("GET /inner/jwks", i.innerKeys)
+	i.routes.HandleFunc("POST /inner/keys", i.register)
 	i.routes.HandleFunc("GET /forged/jwks", func(w http.ResponseWriter, _ *http.Request) { i.set(w, i.foreign) })
 }
 

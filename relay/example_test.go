@@ -40,6 +40,27 @@ func ExampleClient_OnBehalf() {
 	})
 }
 
+// Inside a trust domain a handler passes on the transaction token that its gateway
+// minted: the next service sees the same caller.
+func ExampleForward() {
+	stock := &http.Client{Transport: relay.Forward([]string{"https://stock.example"}, nil)}
+
+	http.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) { // behind guard.Require
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "https://stock.example/items", nil)
+		if err != nil {
+			http.Error(w, "stock", http.StatusInternalServerError)
+			return
+		}
+		res, err := stock.Do(req)
+		if err != nil {
+			http.Error(w, "stock", http.StatusBadGateway)
+			return
+		}
+		defer res.Body.Close()
+		io.Copy(w, res.Body)
+	})
+}
+
 // A service that acts for itself, here at night, without a caller.
 func ExampleClient_AsSelf() {
 	client, err := relay.New(relay.Config{Issuer: "https://as.example", ClientID: "nightly", Secret: "from a file"})

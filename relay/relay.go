@@ -1,13 +1,14 @@
 // Package relay carries the caller's identity to the next service, never the
-// caller's token.
+// caller's access token.
 //
 // It owns getting tokens from the issuer for calls to other services (RFC 8693
 // exchange, RFC 6749 §4.4 client credentials), keeping them while they are
-// good, and putting them on outgoing requests. It does not verify: package
+// good, and putting them on outgoing requests; and passing on the transaction
+// token that a request came with, inside its trust domain. It does not verify: package
 // guard did that before, and the next service's own guard does it again.
 //
-// Invariant: a token leaves only in the Authorization header of a request to
-// an origin its Target names, and never into a log or an error.
+// Invariant: a token leaves only in its own header of a request to an origin that
+// was named for it, and never into a log or an error.
 package relay
 
 import (
@@ -30,6 +31,10 @@ import (
 // ErrNoCaller is the error of a request on behalf of a caller whose context
 // has no caller verified by package guard.
 var ErrNoCaller = errors.New("relay: no verified caller in the request's context")
+
+// ErrTransaction is the error of OnBehalf for a caller who came with a transaction
+// token: issuers exchange access tokens only. Forward passes it on.
+var ErrTransaction = errors.New("relay: the caller came with a transaction token, which is not exchanged: use Forward inside the trust domain")
 
 // Config is what a Client needs. It prints without its secret.
 type Config struct {
@@ -184,6 +189,9 @@ func (c *Client) callerLease(ctx context.Context, to destination) (key, lease, e
 	if caller == nil || k.caller == "" {
 		return key{}, lease{}, ErrNoCaller
 	}
+	if caller.Workload != "" {
+		return key{}, lease{}, ErrTransaction
+	}
 	if l, ok := c.leases.held(k); ok {
 		return k, l, nil
 	}
@@ -267,7 +275,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	res, err := t.base.RoundTrip(authorized(req, l.header))
+	res, err := t.base.RoundTrip(only(req, "Authorization", l.header))
 	if err == nil && res.StatusCode == http.StatusUnauthorized {
 		t.leases.drop(k, l.token)
 	}
@@ -284,16 +292,16 @@ func (t *transport) token(req *http.Request) (key, lease, error) {
 	return t.lease(req.Context(), t.to)
 }
 
-// authorized returns a copy of req with header as its only credential. The
-// original is the caller's and stays as it is.
-func authorized(req *http.Request, header string) *http.Request {
+// only returns a copy of req with one header as its only credential. The original
+// is the caller's and stays as it is.
+func only(req *http.Request, name, value string) *http.Request {
 	out := req.WithContext(req.Context())
 	out.Header = make(http.Header, len(req.Header)+1)
 	for name, values := range req.Header {
-		if !strings.EqualFold(name, "Authorization") { // however it is spelled
+		if !strings.EqualFold(name, "Authorization") && !strings.EqualFold(name, "Txn-Token") { // however they are spelled
 			out.Header[name] = values
 		}
 	}
-	out.Header["Authorization"] = []string{header}
+	out.Header[name] = []string{value}
 	return out
 }

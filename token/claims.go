@@ -1,12 +1,15 @@
-// Package token is the access token's claims (RFC 9068): it decodes them
-// strictly, encodes them and checks what RFC 9068 §4 asks of claims alone.
+// Package token is the claims of access tokens (RFC 9068), and of the transaction
+// tokens that go in their place inside a trust domain
+// (draft-ietf-oauth-transaction-tokens): it decodes them strictly, encodes them and
+// checks what RFC 9068 §4 asks of claims alone.
 //
 // It checks no signature, knows no keys and no revocations; package guard
 // decides whether a token is good.
 //
 // Invariant: Decode accepts whatever Encode wrote, and claims that Decode
 // returned hold every claim RFC 9068 §2.2 requires and no control character
-// where a name stands.
+// where a name stands. No claims set is good both for Decode and for
+// DecodeTransaction.
 package token
 
 import (
@@ -27,15 +30,15 @@ const (
 	maxVia    = 8 // entries of via
 )
 
-// Claims is what an access token says. Claims handed out by a guard are shared
+// Claims is what an access token or a transaction token says. Claims handed out by a guard are shared
 // between requests: read them, do not change them.
 type Claims struct {
 	Issuer   string // iss
 	Subject  string // sub
 	ClientID string // client_id
-	ID       string // jti
+	ID       string // jti; txn in a transaction token
 
-	Audience  []string  // aud; one entry in tokens Writ issues
+	Audience  []string  // aud; one entry in tokens Writ issues; the trust domain in a transaction token
 	Scope     scope.Set // scope
 	Expiry    time.Time // exp
 	IssuedAt  time.Time // iat
@@ -52,6 +55,10 @@ type Claims struct {
 	Actor        *Actor        // act: who acts for the subject, outermost first (RFC 8693 §4.1)
 	Confirmation *Confirmation // cnf: the key the token is bound to; nil means bearer
 	Details      []Detail      // authorization_details (RFC 9396)
+
+	// Of transaction tokens alone.
+	Workload  string // req_wl: client id of the gateway that minted it; never empty there, always elsewhere
+	RequestIP string // rctx.req_ip: where the call came from at the edge
 
 	payload string   // what Decode read; holds the private claims
 	extra   []member // what SetExtra set, sorted by name; replaced, never changed
@@ -102,6 +109,10 @@ func (c *Claims) LogValue() slog.Value {
 // "application/at+jwt" (RFC 9068 §4), without regard to case.
 func TypeOK(typ string) bool { return jose.Header{Typ: typ}.Is("at+jwt") }
 
+// TransactionTypeOK reports whether a header's typ marks a transaction token:
+// "txntoken+jwt" or "application/txntoken+jwt", without regard to case.
+func TransactionTypeOK(typ string) bool { return jose.Header{Typ: typ}.Is("txntoken+jwt") }
+
 // Extra decodes a private claim into v, as json.Unmarshal does; it reports
 // whether the claim is there. Claims that have a field are not private.
 func (c *Claims) Extra(name string, v any) (bool, error) {
@@ -131,7 +142,7 @@ func unmarshal(name, value string, v any) error {
 }
 
 // SetExtra sets a private claim for Encode. Names of claims that have a field
-// are refused, and so are nonce and events, which no access token has.
+// are refused, and so are nonce and events, which none of our tokens has.
 func (c *Claims) SetExtra(name string, v any) error {
 	if name == "" || registered(name) {
 		return fmt.Errorf("token: %.64q is not the name of a private claim", name)
@@ -184,18 +195,22 @@ func registered(name string) bool {
 	switch name {
 	case "iss", "sub", "client_id", "jti", "aud", "scope", "exp", "iat", "nbf",
 		"grant_id", "sid", "via", "rev", "auth_time", "acr",
-		"act", "cnf", "authorization_details", "nonce", "events":
+		"act", "cnf", "authorization_details", "nonce", "events", "txn", "req_wl", "rctx":
 		return true
 	}
 	return false
 }
 
-// InsecureParse decodes a compact token WITHOUT checking signature, type,
-// times or anything else: for display only.
+// InsecureParse decodes a compact token WITHOUT checking signature, times or
+// anything else: for display only. What is not marked as a transaction token is
+// read as an access token.
 func InsecureParse(compact string) (*Claims, error) {
 	m, err := jose.Parse(compact)
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
+	}
+	if TransactionTypeOK(m.Header.Typ) {
+		return DecodeTransaction(m.Payload)
 	}
 	return Decode(m.Payload)
 }

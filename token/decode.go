@@ -17,10 +17,15 @@ import (
 // errors. It does not look at the clock; Check does.
 func Decode(payload []byte) (*Claims, error) {
 	c := &Claims{payload: string(payload)}
-	if err := jose.Members(c.payload, c.set); err != nil {
+	return c.decode(c.set, (*Claims).complete)
+}
+
+// decode reads the payload member by member and then looks at the whole.
+func (c *Claims) decode(set func(name, value string) error, complete func(*Claims) error) (*Claims, error) {
+	if err := jose.Members(c.payload, set); err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	if err := c.complete(); err != nil {
+	if err := complete(c); err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
 	for a := c.Actor; a != nil; a = a.Actor {
@@ -87,9 +92,9 @@ func (c *Claims) set(name, value string) (err error) {
 		c.Confirmation, err = confirmation(value)
 	case "authorization_details":
 		c.Details, err = details(value)
-	case "nonce", "events":
-		// RFC 8725 §3.12: kinds of JWT have rules that exclude each other.
-		// These two mark ID tokens, logout tokens and security events.
+	case "nonce", "events", "txn", "req_wl", "rctx":
+		// RFC 8725 §3.12: kinds of JWT have rules that exclude each other. These
+		// mark ID tokens, logout tokens, security events and transaction tokens.
 		err = errors.New("not a claim of access tokens")
 	}
 	if err != nil {

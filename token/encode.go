@@ -1,6 +1,7 @@
 package token
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -13,9 +14,8 @@ import (
 // claims were decoded from included. Claims that Decode would refuse are an
 // error.
 func (c *Claims) Encode() ([]byte, error) {
-	private, err := c.private()
-	if err != nil {
-		return nil, fmt.Errorf("encode claims: %w", err)
+	if c.Workload != "" || c.RequestIP != "" {
+		return nil, errors.New("encode claims: req_wl and rctx are of transaction tokens")
 	}
 	e := encoder{out: make([]byte, 0, 512)}
 	e.open()
@@ -27,6 +27,16 @@ func (c *Claims) Encode() ([]byte, error) {
 	e.date("nbf", c.NotBefore)
 	e.date("iat", c.IssuedAt)
 	e.text("jti", c.ID)
+	return e.rest(c, Decode)
+}
+
+// rest writes the claims that both kinds of token have, and sees to it that the
+// kind's own decoder takes the whole.
+func (e *encoder) rest(c *Claims, decode func([]byte) (*Claims, error)) ([]byte, error) {
+	private, err := c.private()
+	if err != nil {
+		return nil, fmt.Errorf("encode claims: %w", err)
+	}
 	e.text("scope", c.Scope.String())
 	e.text("grant_id", c.GrantID)
 	e.text("sid", c.SessionID)
@@ -43,7 +53,7 @@ func (c *Claims) Encode() ([]byte, error) {
 		e.raw(m.name, m.value)
 	}
 	e.close()
-	if _, err := Decode(e.out); err != nil {
+	if _, err := decode(e.out); err != nil {
 		return nil, fmt.Errorf("encode claims: %w", err)
 	}
 	return e.out, nil

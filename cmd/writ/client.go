@@ -102,6 +102,7 @@ type clientFlags struct {
 	redirects, grants, scopes          []string
 	resources, guards                  []string
 	firstParty, admin, bound, disabled bool
+	trustDomain                        string
 }
 
 func addClientFlags(cmd *cobra.Command) *clientFlags {
@@ -116,6 +117,7 @@ func addClientFlags(cmd *cobra.Command) *clientFlags {
 	flags.BoolVar(&f.firstParty, "first-party", false, "yours: no consent page where browsers return to https")
 	flags.BoolVar(&f.admin, "admin", false, "may be given the admin scopes")
 	flags.BoolVar(&f.bound, "bound", false, "gets no token without a proof of possession (DPoP)")
+	flags.StringVar(&f.trustDomain, "trust-domain", "", "a gateway: may mint transaction tokens for this domain, within --scope")
 	return f
 }
 
@@ -142,7 +144,7 @@ func (f *clientFlags) patch(cmd *cobra.Command) (map[string]any, error) {
 		"name": {"client_name", f.name}, "redirect": {"redirect_uris", given(f.redirects)}, "grant": {"grant_types", grants},
 		"scope": {"scope", strings.Join(scopes, " ")}, "resource": {"resources", given(f.resources)}, "guards": {"guards", given(f.guards)},
 		"first-party": {"first_party", f.firstParty}, "admin": {"admin", f.admin}, "bound": {"dpop_bound_access_tokens", f.bound},
-		"disabled": {"disabled", f.disabled},
+		"disabled": {"disabled", f.disabled}, "trust-domain": {"trust_domain", f.trustDomain},
 	} {
 		if cmd.Flags().Changed(flag) {
 			in[member.name] = member.value
@@ -204,7 +206,7 @@ func describeClient(c admin.Client) [][2]string {
 	return [][2]string{
 		{"id", c.ID}, {"name", c.Name}, {"kind", kindOf(c)}, {"grants", shortGrants(c.GrantTypes)},
 		{"redirects", strings.Join(c.RedirectURIs, " ")}, {"scope", c.Scope}, {"resources", strings.Join(c.Resources, " ")},
-		{"guards", strings.Join(c.Guards, " ")}, {"marks", marksOf(c)}, {"created", moment(c.Created)},
+		{"guards", strings.Join(c.Guards, " ")}, {"trust domain", c.TrustDomain}, {"marks", marksOf(c)}, {"created", moment(c.Created)},
 	}
 }
 

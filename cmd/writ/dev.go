@@ -162,7 +162,8 @@ func (d *dev) parts(ctx context.Context, a *authority) error {
 	}
 	gate, err := gateway.New(ctx, gateway.Config{
 		Issuer: d.place.Issuer, URL: d.place.Gateway, ClientID: demo.GatewayClient,
-		ClientSecret: demo.Secret(d.seal.Derive, demo.GatewayClient), Routes: demo.Routes(d.place, ordersURL), Logger: d.log,
+		ClientSecret: demo.Secret(d.seal.Derive, demo.GatewayClient), Routes: demo.Routes(d.place, ordersURL, inventoryURL), Logger: d.log,
+		TrustDomain: demo.TrustDomain, StateDir: d.data,
 	})
 	if err != nil {
 		return err

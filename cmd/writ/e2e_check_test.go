@@ -33,9 +33,17 @@ func TestAsked(t *testing.T) {
 	}
 	robot, reader := d.token(t, "robot"), d.token(t, "reader")
 	r := ask(http.MethodGet, "/orders", robot)
+	minted := r.header.Get("Txn-Token")
+	if r.status != http.StatusOK || minted == "" || r.header.Get("Authorization") != "" {
+		t.Fatalf("status %d, %s, want a transaction token and nothing else", r.status, r.body)
+	}
+	if r := d.carry(t, http.MethodGet, d.orders.url+"/orders", "Txn-Token", minted); r.status != http.StatusOK {
+		t.Errorf("the service says %d %s to the transaction token", r.status, r.body)
+	}
+	r = ask(http.MethodGet, "/swap", robot)
 	inner, ok := strings.CutPrefix(r.header.Get("Authorization"), "Bearer ")
-	if r.status != http.StatusOK || !ok {
-		t.Fatalf("status %d, %s, want an inner token", r.status, r.body)
+	if r.status != http.StatusOK || !ok || r.header.Get("Txn-Token") != "" {
+		t.Fatalf("status %d, %s, want an exchanged token and nothing else", r.status, r.body)
 	}
 	if r := d.call(t, http.MethodGet, d.orders.url+"/orders", inner); r.status != http.StatusOK || inner == robot {
 		t.Errorf("the service says %d %s to the inner token", r.status, r.body)
@@ -48,6 +56,7 @@ func TestAsked(t *testing.T) {
 		{"no token", http.MethodGet, "/orders", "", http.StatusUnauthorized, ""},
 		{"wrong scope", http.MethodPost, "/orders", reader, http.StatusForbidden, "insufficient_scope"},
 		{"the inner token", http.MethodGet, "/orders", inner, http.StatusUnauthorized, "invalid_token"},
+		{"the transaction token", http.MethodGet, "/orders", minted, http.StatusUnauthorized, "invalid_token"},
 		{"no route", http.MethodGet, "/again", robot, http.StatusNotFound, ""},
 	} {
 		if r := ask(tt.method, tt.path, tt.token); r.status != tt.status || r.code() != tt.code || r.header.Get("Authorization") != "" {

@@ -37,8 +37,10 @@ type domain struct {
 	stock   *service
 }
 
-// Names of the services' resources. They are names, not addresses.
+// Names of the services' resources and of what they stand in. They are names, not
+// addresses.
 const (
+	domainName = "domain.example"
 	ordersName = "http://orders.domain.example"
 	stockName  = "http://stock.domain.example"
 )
@@ -60,7 +62,7 @@ func newDomain(t *testing.T) *domain {
 	d.admin(t, append([]string{"resource", "add", stockName}, both...)...)
 	d.client(t, "robot", "--resource", d.url+"/orders", "--scope", "orders:read orders:write")
 	d.client(t, "reader", "--resource", d.url+"/orders", "--scope", "orders:read")
-	d.client(t, "edge", "--guards", d.url+"/orders", "--resource", ordersName)
+	d.client(t, "edge", "--guards", d.url+"/orders", "--resource", ordersName, "--scope", "orders:read orders:write", "--trust-domain", domainName)
 	d.client(t, "orders", "--guards", ordersName, "--resource", stockName)
 	d.client(t, "stock", "--guards", stockName)
 	d.admin(t, "client", "add", "app", "--public", "--redirect", spaBack, "--resource", d.url+"/orders", "--scope", "openid orders:read")
@@ -93,17 +95,19 @@ func (d *domain) write(t *testing.T, name, text string) {
 	}
 }
 
-// routes writes the gateway's file, with these paths that all lead to orders.
+// routes writes the gateway's file, with these paths that all lead to orders, and
+// /swap, which does so by an exchange.
 func (d *domain) routes(t *testing.T, paths ...string) {
 	t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "gateway:\n  issuer: %s\n  url: %s\n  client_id: edge\n  client_secret_file: %s\n  check: {listen: %q}\n  routes:\n",
-		d.issuer, d.url, d.file("edge.secret"), strings.TrimPrefix(d.check, "http://"))
-	for _, path := range paths {
-		fmt.Fprintf(&b, "    - path: %s\n      audience: %s/orders\n      upstream: %s\n      upstream_audience: %s\n"+
+	fmt.Fprintf(&b, "gateway:\n  issuer: %s\n  url: %s\n  client_id: edge\n  client_secret_file: %s\n  check: {listen: %q}\n  trust_domain: %s\n  state_dir: %s\n  routes:\n",
+		d.issuer, d.url, d.file("edge.secret"), strings.TrimPrefix(d.check, "http://"), domainName, d.dir)
+	for _, path := range append(paths, "/swap") {
+		fmt.Fprintf(&b, "    - path: %s\n      audience: %s/orders\n      upstream: %s\n"+
 			"      rules:\n        - {methods: [GET], scopes: [orders:read]}\n        - {methods: [POST], scopes: [orders:write]}\n",
-			path, d.url, d.orders.url, ordersName)
+			path, d.url, d.orders.url)
 	}
+	fmt.Fprintf(&b, "      propagate: exchange\n      upstream_audience: %s\n", ordersName)
 	d.write(t, "gateway.yaml", b.String())
 }
 
@@ -158,12 +162,21 @@ func (d *domain) token(t *testing.T, id string) string {
 // call calls an address with a token, or without one.
 func (d *domain) call(t *testing.T, method, address, token string) reply {
 	t.Helper()
+	if token != "" {
+		token = "Bearer " + token
+	}
+	return d.carry(t, method, address, "Authorization", token)
+}
+
+// carry calls an address with a header.
+func (d *domain) carry(t *testing.T, method, address, header, value string) reply {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
+	if value != "" {
+		req.Header.Set(header, value)
 	}
 	res, err := d.http.Do(req)
 	if err != nil {
@@ -185,8 +198,14 @@ func replied(t *testing.T, res *http.Response) reply {
 // ends waits, as long as the product promises, until the token is refused there.
 func (d *domain) ends(t *testing.T, limit time.Duration, address, token string) {
 	t.Helper()
+	d.over(t, limit, address, "Authorization", "Bearer "+token)
+}
+
+// over is ends for any header.
+func (d *domain) over(t *testing.T, limit time.Duration, address, header, value string) {
+	t.Helper()
 	within(t, limit, address+" refuses the ended token", func() error {
-		if r := d.call(t, http.MethodGet, address, token); r.status != http.StatusUnauthorized {
+		if r := d.carry(t, http.MethodGet, address, header, value); r.status != http.StatusUnauthorized {
 			return fmt.Errorf("%d %s", r.status, r.body)
 		}
 		return nil
@@ -215,15 +234,20 @@ func newService(t *testing.T, d *domain, id, audience string, next *service) *se
 		t.Fatal(err)
 	}
 	g, err := guard.New(t.Context(), client.Follow(guard.Config{
-		Issuer: d.issuer, Audience: audience, Logger: slog.New(slog.DiscardHandler),
+		Issuer: d.issuer, Audience: audience, TrustDomain: domainName, Logger: slog.New(slog.DiscardHandler),
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &service{}
+	var forward, exchange *http.Client
+	if next != nil {
+		target := relay.Target{Resource: stockName, Scopes: []string{"orders:read"}, Origins: []string{next.url}}
+		forward, exchange = &http.Client{Transport: relay.Forward(target.Origins, nil)}, &http.Client{Transport: client.OnBehalf(target, nil)}
+	}
 	answer := func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		s.last = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		s.last = r.Header.Get("Txn-Token") + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 		s.mu.Unlock()
 		caller := guard.From(r.Context())
 		h := heard{Subject: caller.Subject}
@@ -231,8 +255,11 @@ func newService(t *testing.T, d *domain, id, audience string, next *service) *se
 			h.Through = append(h.Through, a.Subject)
 		}
 		if next != nil {
-			target := relay.Target{Resource: stockName, Scopes: []string{"orders:read"}, Origins: []string{next.url}}
-			if err := inquire(r.Context(), &http.Client{Transport: client.OnBehalf(target, nil)}, next.url+"/orders", &h.Next); err != nil {
+			onward := forward // inside the domain; a token for this service alone is exchanged
+			if caller.Workload == "" {
+				onward = exchange
+			}
+			if err := inquire(r.Context(), onward, next.url+"/orders", &h.Next); err != nil {
 				http.Error(w, err.Error(), http.StatusBadGateway)
 				return
 			}
@@ -242,6 +269,7 @@ func newService(t *testing.T, d *domain, id, audience string, next *service) *se
 	mux := http.NewServeMux()
 	mux.Handle("GET /orders", g.Require("orders:read")(http.HandlerFunc(answer)))
 	mux.Handle("GET /again", g.Require("orders:read")(http.HandlerFunc(answer)))
+	mux.Handle("GET /swap", g.Require("orders:read")(http.HandlerFunc(answer)))
 	mux.Handle("POST /orders", g.Require("orders:write")(http.HandlerFunc(answer)))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := g.Ready(r.Context()); err != nil {

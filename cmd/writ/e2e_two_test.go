@@ -24,15 +24,29 @@ func TestTwoProcesses(t *testing.T) {
 
 	t.Run("a token and who called whom", func(t *testing.T) {
 		outer := d.token(t, "robot")
-		r := d.call(t, http.MethodGet, orders, outer)
-		if r.status != http.StatusOK {
-			t.Fatalf("status %d, %s", r.status, r.body)
+		got := d.hear(t, orders, outer)
+		if got.Subject != "robot" || !slices.Equal(got.Through, []string{"edge"}) ||
+			got.Next == nil || got.Next.Subject != "robot" || !slices.Equal(got.Next.Through, []string{"edge"}) {
+			t.Errorf("the services heard %+v, want robot through edge at both", got)
 		}
-		var got heard
-		r.decode(t, &got)
+		first, second := d.orders.calledWith(), d.stock.calledWith()
+		if first == outer || first != second {
+			t.Error("the outer token crossed the gateway, or orders did not pass on the inner one")
+		}
+		c, err := token.InsecureParse(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(c.Audience, []string{domainName}) || c.Workload != "edge" || c.Scope.String() != "orders:read" {
+			t.Errorf("inner claims = %+v, want a transaction token of edge for %s with the rule's scope", c, domainName)
+		}
+	})
+	t.Run("an exchanged token and who called whom", func(t *testing.T) {
+		outer := d.token(t, "robot")
+		got := d.hear(t, d.url+"/swap", outer)
 		if got.Subject != "robot" || !slices.Equal(got.Through, []string{"edge"}) ||
 			got.Next == nil || got.Next.Subject != "robot" || !slices.Equal(got.Next.Through, []string{"orders", "edge"}) {
-			t.Errorf("the services heard %s, want robot through edge, then through orders and edge", r.body)
+			t.Errorf("the services heard %+v, want robot through edge, then through orders and edge", got)
 		}
 		for _, s := range []*service{d.orders, d.stock} {
 			if s.calledWith() == outer {
@@ -46,6 +60,12 @@ func TestTwoProcesses(t *testing.T) {
 				t.Errorf("aud = %q, want %q", c.Audience, want)
 			}
 		}
+		t.Run("an inner token one further", func(t *testing.T) {
+			r := d.call(t, http.MethodGet, d.stock.url+"/orders", d.orders.calledWith())
+			if r.status != http.StatusUnauthorized || r.code() != "invalid_token" {
+				t.Errorf("status %d, %s, want 401 invalid_token", r.status, r.body)
+			}
+		})
 	})
 	t.Run("a person", func(t *testing.T) {
 		r := d.call(t, http.MethodGet, orders, d.signIn(t))
@@ -69,7 +89,7 @@ func TestTwoProcesses(t *testing.T) {
 			{"a method without a rule", http.MethodDelete, orders, robot, http.StatusMethodNotAllowed, ""},
 			{"the outer token inside", http.MethodGet, d.orders.url + "/orders", robot, http.StatusUnauthorized, "invalid_token"},
 			{"an inner token outside", http.MethodGet, orders, d.orders.calledWith(), http.StatusUnauthorized, "invalid_token"},
-			{"an inner token one further", http.MethodGet, d.stock.url + "/orders", d.orders.calledWith(), http.StatusUnauthorized, "invalid_token"},
+			{"an inner token as a bearer token", http.MethodGet, d.orders.url + "/orders", d.orders.calledWith(), http.StatusUnauthorized, "invalid_token"},
 			{"another token's signature", http.MethodGet, orders, swapSignature(robot, reader), http.StatusUnauthorized, "invalid_token"},
 			{"no route", http.MethodGet, d.url + "/again", robot, http.StatusNotFound, ""},
 		} {
@@ -88,6 +108,19 @@ func TestTwoProcesses(t *testing.T) {
 			})
 		}
 	})
+	t.Run("an inner token in its own header, outside", func(t *testing.T) {
+		d.call(t, http.MethodGet, orders, d.token(t, "robot"))
+		if r := d.carry(t, http.MethodGet, d.orders.url+"/orders", "Txn-Token", d.orders.calledWith()); r.status != http.StatusOK {
+			t.Errorf("inside: status %d, %s, want 200", r.status, r.body)
+		}
+		if r := d.carry(t, http.MethodGet, orders, "Txn-Token", d.orders.calledWith()); r.status != http.StatusUnauthorized {
+			t.Errorf("at the gateway: status %d, %s, want 401", r.status, r.body)
+		}
+		if r := d.carry(t, http.MethodPost, d.orders.url+"/orders", "Txn-Token", d.orders.calledWith()); r.status != http.StatusForbidden {
+			t.Errorf("beyond its scope: status %d, %s, want 403", r.status, r.body)
+		}
+	})
+	t.Run("a gateway that is ended, or switched off", func(t *testing.T) { d.checkGatewayEnded(t) })
 	t.Run("an ended token is refused everywhere within a second", func(t *testing.T) {
 		for _, end := range []struct {
 			name string
@@ -116,8 +149,8 @@ func TestTwoProcesses(t *testing.T) {
 				end.do(t, outer)
 				began := time.Now()
 				d.ends(t, time.Second, orders, outer)
-				d.ends(t, time.Second, d.orders.url+"/orders", first)
-				d.ends(t, time.Second, d.stock.url+"/orders", second)
+				d.over(t, time.Second, d.orders.url+"/orders", "Txn-Token", first)
+				d.over(t, time.Second, d.stock.url+"/orders", "Txn-Token", second)
 				t.Logf("refused at all three places after %v", time.Since(began))
 				if r := d.call(t, http.MethodGet, orders, d.token(t, "robot")); r.status != http.StatusOK {
 					t.Errorf("a token issued afterwards: status %d, %s, want 200", r.status, r.body)
@@ -156,6 +189,46 @@ func TestTwoProcesses(t *testing.T) {
 		})
 	})
 	t.Run("the authorization server is killed and comes back", func(t *testing.T) { d.checkRestart(t, d.kill) })
+}
+
+// hear is what the services heard of a call.
+func (d *domain) hear(t *testing.T, address, token string) heard {
+	t.Helper()
+	r := d.call(t, http.MethodGet, address, token)
+	if r.status != http.StatusOK {
+		t.Fatalf("status %d, %s", r.status, r.body)
+	}
+	var got heard
+	r.decode(t, &got)
+	return got
+}
+
+// checkGatewayEnded: what an ended gateway minted is refused at once, and its key is
+// not taken any more; when it may, it goes on by itself with a key that is registered
+// anew.
+func (d *domain) checkGatewayEnded(t *testing.T) {
+	orders := d.url + "/orders"
+	for _, end := range [][]string{{"revoke", "client", "edge"}, {"client", "set", "edge", "--disabled"}} {
+		outer := d.token(t, "robot")
+		if r := d.call(t, http.MethodGet, orders, outer); r.status != http.StatusOK {
+			t.Fatalf("before: status %d, %s", r.status, r.body)
+		}
+		inner := d.orders.calledWith()
+		d.admin(t, end...)
+		d.over(t, time.Second, d.orders.url+"/orders", "Txn-Token", inner)
+		d.over(t, time.Second, d.stock.url+"/orders", "Txn-Token", inner)
+		if end[0] == "client" {
+			d.admin(t, "client", "set", "edge", "--disabled=false")
+		}
+		for _, status := range []int{http.StatusUnauthorized, http.StatusOK} { // services drop the key, then it is registered anew
+			eventually(t, fmt.Sprint("a new token gets ", status), func() error {
+				if r := d.call(t, http.MethodGet, orders, d.token(t, "robot")); r.status != status {
+					return fmt.Errorf("%d %s", r.status, r.body)
+				}
+				return nil
+			})
+		}
+	}
 }
 
 // signIn is alice's token for the orders API, got through the app.
@@ -229,9 +302,12 @@ func (d *domain) checkRestart(t *testing.T, end func()) {
 	if r := d.call(t, http.MethodGet, orders, outer); r.status != http.StatusOK {
 		t.Fatalf("before: status %d, %s", r.status, r.body)
 	}
+	unseen := d.token(t, "reader")
 	end()
-	if r := d.call(t, http.MethodGet, orders, outer); r.status != http.StatusOK {
-		t.Errorf("a live token while it is down: status %d, %s, want 200", r.status, r.body)
+	for _, live := range []string{outer, unseen} {
+		if r := d.call(t, http.MethodGet, orders, live); r.status != http.StatusOK {
+			t.Errorf("a live token while it is down: status %d, %s, want 200", r.status, r.body)
+		}
 	}
 	d.begin()
 	if r := d.call(t, http.MethodGet, orders, outer); r.status != http.StatusOK {

@@ -100,7 +100,8 @@ func judged(at *where, file string) (gateway.Config, error) {
 	}
 	return gateway.Config{
 		Issuer: p.dev.Issuer, URL: p.dev.Gateway, ClientID: demo.GatewayClient, ClientSecret: demo.Secret(seal.Derive, demo.GatewayClient),
-		Routes: demo.Routes(demo.Place{Issuer: p.dev.Issuer, Gateway: p.dev.Gateway, App: p.dev.App}, p.dev.Gateway), // nothing is sent on
+		Routes:      demo.Routes(demo.Place{Issuer: p.dev.Issuer, Gateway: p.dev.Gateway, App: p.dev.App}, p.dev.Gateway, p.dev.Gateway), // nothing is sent on
+		TrustDomain: demo.TrustDomain,
 	}, nil
 }
 
@@ -108,7 +109,7 @@ func judged(at *where, file string) (gateway.Config, error) {
 func ask(ctx context.Context, cfg gateway.Config, r *http.Request) (gateway.Why, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.Logger, cfg.Judging, cfg.StateDir = slog.New(slog.DiscardHandler), true, ""
 	g, err := gateway.New(ctx, cfg)
 	if err != nil {
 		return gateway.Why{}, err

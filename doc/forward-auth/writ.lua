@@ -79,7 +79,7 @@ core.register_action("writ", { "http-req" }, function(txn)
     for name in first(answer.headers, "writ-remove"):gmatch("[^, ]+") do
         txn.http:req_del_header(name)
     end
-    for _, name in ipairs({ "authorization", "cookie" }) do
+    for _, name in ipairs({ "authorization", "cookie", "txn-token" }) do
         local value = first(answer.headers, name)
         if value == "" then
             txn.http:req_del_header(name)

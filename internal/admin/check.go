@@ -170,6 +170,12 @@ func (a *Admin) checkMarks(c Client) error {
 		return wrong("admin", "is not for public clients: anybody can claim to be one")
 	case public && len(c.Guards) > 0:
 		return wrong("guards", "is not for public clients: a guard proves who it is")
+	case c.TrustDomain != "" && !oauth.IsTrustDomain(c.TrustDomain):
+		return wrong("trust_domain", "must be a name in lower case without a scheme, such as inside.example")
+	case c.TrustDomain != "" && len(c.Guards) == 0: // of which no public client has any
+		return wrong("trust_domain", "is for gateways: clients that guard a resource")
+	case c.TrustDomain != "" && c.Scope == "":
+		return wrong("trust_domain", "needs a scope: it bounds the transaction tokens that the client mints")
 	case c.FirstParty && !slices.Contains(c.GrantTypes, oauth.GrantCode):
 		return wrong("first_party", "is about the consent page, and this client signs nobody in")
 	}

@@ -29,6 +29,7 @@ type Client struct {
 	FirstParty   bool      `json:"first_party"`
 	Admin        bool      `json:"admin"`
 	BoundTokens  bool      `json:"dpop_bound_access_tokens"`
+	TrustDomain  string    `json:"trust_domain"` // it may mint transaction tokens for
 	Disabled     bool      `json:"disabled"`
 	Created      time.Time `json:"created,omitzero"`
 }
@@ -44,7 +45,7 @@ func viewClient(c *store.Client) Client {
 		ID: c.ID, Name: c.Name, AuthMethod: c.AuthMethod, Application: c.Application,
 		GrantTypes: list(c.GrantTypes), RedirectURIs: list(c.RedirectURIs), Scope: scope.Set(c.Scope).String(),
 		Resources: list(c.Resources), Guards: list(c.Guards), FirstParty: c.FirstParty, Admin: c.Admin,
-		BoundTokens: c.BoundTokens, Disabled: c.Disabled, Created: c.Created,
+		BoundTokens: c.BoundTokens, TrustDomain: c.TrustDomain, Disabled: c.Disabled, Created: c.Created,
 	}
 }
 
@@ -56,7 +57,7 @@ func (c Client) record(secretHash []byte) *store.Client {
 		ID: c.ID, Name: c.Name, SecretHash: secretHash, AuthMethod: c.AuthMethod, Application: c.Application,
 		GrantTypes: c.GrantTypes, RedirectURIs: c.RedirectURIs, Scope: strings.Fields(c.Scope),
 		Resources: c.Resources, Guards: c.Guards, FirstParty: c.FirstParty, Admin: c.Admin,
-		BoundTokens: c.BoundTokens, Disabled: c.Disabled, Created: c.Created,
+		BoundTokens: c.BoundTokens, TrustDomain: c.TrustDomain, Disabled: c.Disabled, Created: c.Created,
 	}
 }
 
@@ -179,6 +180,9 @@ func (a *Admin) SetClient(ctx context.Context, by By, id string, change func(*Cl
 				return err
 			}
 		}
+		if err := act.inner(tx, was, set); err != nil {
+			return err
+		}
 		return act.note(tx, changed(was, set))
 	})
 	if err != nil {
@@ -217,8 +221,18 @@ func (c Client) narrower(was Client) bool {
 		return slices.ContainsFunc(was, func(s string) bool { return !slices.Contains(is, s) })
 	}
 	return c.Disabled && !was.Disabled || was.Admin && !c.Admin || c.BoundTokens && !was.BoundTokens ||
+		was.TrustDomain != "" && c.TrustDomain != was.TrustDomain ||
 		lost(c.GrantTypes, was.GrantTypes) || lost(strings.Fields(c.Scope), strings.Fields(was.Scope)) ||
 		lost(c.Resources, was.Resources) || lost(c.Guards, was.Guards) || lost(c.RedirectURIs, was.RedirectURIs)
+}
+
+// inner tells guards to look again at the keys that mint transaction tokens: what
+// they may mint is what their client is registered for.
+func (c act) inner(tx *store.Tx, was, is Client) error {
+	if was.TrustDomain == "" && is.TrustDomain == "" {
+		return nil
+	}
+	return tx.Append(store.Entry{Kind: "key", Value: is.ID, Reason: c.action, At: c.now})
 }
 
 // RenewSecret gives a confidential client a new secret. The old one is worth

@@ -12,7 +12,7 @@ import (
 var (
 	adminScopes  = scope.Set{"admin:read", "admin:revoke", "admin:write"}
 	personScopes = scope.Set{oauth.ScopeEmail, oauth.ScopeOpenID, oauth.ScopeProfile}
-	feedScopes   = scope.Set{"feed:read", "usage:write"}
+	feedScopes   = scope.Set{"feed:read", "keys:write", "usage:write"}
 )
 
 // own is one of the issuer's own resources. A mark opens it, never a registration.

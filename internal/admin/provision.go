@@ -102,9 +102,9 @@ func (a *Admin) layClient(tx *store.Tx, act act, in Registration) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	lost := false
+	lost, was := false, Client{}
 	if err == nil {
-		was := viewClient(old)
+		was = viewClient(old)
 		set.Created, set.Disabled = was.Created, was.Disabled
 		if same(was, set) && bytes.Equal(old.SecretHash, hash) {
 			return nil
@@ -121,6 +121,9 @@ func (a *Admin) layClient(tx *store.Tx, act act, in Registration) error {
 		if err := act.end(tx, "client", set.ID, "client changed"); err != nil {
 			return err
 		}
+	}
+	if err := act.inner(tx, was, set); err != nil {
+		return err
 	}
 	return act.note(tx, nil)
 }

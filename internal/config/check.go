@@ -19,6 +19,9 @@ const shortestLife = 10 * time.Second
 // algorithms are those that package mint can keep keys for.
 var algorithms = []string{"ES256", "Ed25519", "PS256", "RS256"}
 
+// ways is how a caller's identity can go on.
+var ways = []string{"transaction", "exchange", "none"}
+
 // form checks values that can be judged without looking at anything else.
 func (f *File) form() Problems {
 	c := &checker{file: f}
@@ -113,8 +116,8 @@ func (c *checker) gateway(g *Gateway) {
 		at := "gateway.routes[" + strconv.Itoa(i) + "]"
 		c.lengths(map[string]time.Duration{at + ".allow_stale": r.AllowStale})
 		c.stale(at, r)
-		if r.Propagate != "" && r.Propagate != "exchange" && r.Propagate != "none" {
-			c.wrong(at+".propagate", "is %q, want exchange or none", r.Propagate)
+		if r.Propagate != "" && !slices.Contains(ways, r.Propagate) {
+			c.wrong(at+".propagate", "is %q, want %s", r.Propagate, strings.Join(ways, ", "))
 		}
 	}
 }

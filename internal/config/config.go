@@ -96,6 +96,7 @@ type Gateway struct {
 	URL              string         `yaml:"url"`
 	ClientID         string         `yaml:"client_id"`
 	ClientSecretFile string         `yaml:"client_secret_file"`
+	TrustDomain      string         `yaml:"trust_domain"`
 	TLS              TLS            `yaml:"tls"`
 	TrustedProxies   []netip.Prefix `yaml:"trusted_proxies"`
 	StateDir         string         `yaml:"state_dir"`

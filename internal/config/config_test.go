@@ -50,6 +50,7 @@ gateway:
   url: https://api.example.com
   client_id: gateway
   client_secret_file: SECRET
+  trust_domain: inside.example
   tls:
     cert: CERT
     key: KEY
@@ -250,7 +251,7 @@ func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
 		{"nothing of PKCS#11", "serve:\n  keys:\n    pkcs11:\n", []string{"writ.yaml:3: serve.keys.pkcs11 has no value"}},
 		{"algorithm of no token", "serve:\n  keys:\n    algorithms: [ES256, Ed25519]\n    pkcs11: {module: m.so, token: writ, pin_file: pin}\n", []string{`writ.yaml:3: serve.keys.algorithms has "Ed25519", which cannot be made`}},
 		{"level", "log:\n  level: loud\n", []string{`writ.yaml:2: log.level is "loud", want debug, info, warn or error`}},
-		{"propagate", "gateway:\n  routes:\n    - path: /x\n      propagate: all\n", []string{`writ.yaml:4: gateway.routes[0].propagate is "all", want exchange or none`}},
+		{"propagate", "gateway:\n  routes:\n    - path: /x\n      propagate: all\n", []string{`writ.yaml:4: gateway.routes[0].propagate is "all", want transaction, exchange, none`}},
 		{"rule", "gateway:\n  routes:\n    - path: /x\n      rules:\n        - method: [GET]\n", []string{"writ.yaml:5: gateway.routes[0].rules[0].method is not known; want methods, scopes"}},
 		{"stale twice", stale("{do: deny}") + "      allow_stale: 1m\n", []string{"writ.yaml:4: gateway.routes[0].when_stale and allow_stale say the same"}},
 		{"stale nothing", stale("{for: 1m}"), []string{`when_stale.do is "", want deny, allow or introspect`}},
@@ -333,7 +334,7 @@ func TestEveryFieldOfTheGatewayHasAKey(t *testing.T) {
 		theirs, ours reflect.Type
 		other        string // fields under another name, or not for a file
 	}{
-		{reflect.TypeFor[gateway.Config](), reflect.TypeFor[Gateway](), "ClientSecret UpstreamTLS HTTPClient Now Logger"},
+		{reflect.TypeFor[gateway.Config](), reflect.TypeFor[Gateway](), "ClientSecret UpstreamTLS Judging HTTPClient Now Logger"},
 		{reflect.TypeFor[gateway.Route](), reflect.TypeFor[Route](), "WhenStale"},
 		{reflect.TypeFor[gateway.Rule](), reflect.TypeFor[Rule](), ""},
 		{reflect.TypeFor[gateway.CORS](), reflect.TypeFor[CORS](), ""},

@@ -22,6 +22,7 @@ import (
 func (g *Gateway) Config() (gateway.Config, error) {
 	c := gateway.Config{
 		Issuer: g.Issuer, URL: g.URL, ClientID: g.ClientID, MaxStaleness: g.MaxStaleness,
+		TrustDomain:    g.TrustDomain,
 		TrustedProxies: g.TrustedProxies, MaxHeader: int(g.MaxHeader), MaxBody: int64(g.MaxBody),
 		DialTimeout: g.DialTimeout, ResponseTimeout: g.ResponseTimeout, IdleConns: g.IdleConns,
 		InsecureHTTP: g.InsecureHTTP, StateDir: g.StateDir,

@@ -1,6 +1,6 @@
 // Package demo is what `writ dev` shows: sample clients and people, two sample
-// services of which orders calls inventory as the same user, and a small browser
-// app. The services are ordinary resource servers: they use the public packages
+// services in one trust domain of which orders calls inventory as the same user, and
+// a small browser app. The services are ordinary resource servers: they use the public packages
 // guard and relay and nothing else of Writ.
 //
 // It owns no rule. Its invariant: every sample secret can be computed again from
@@ -16,6 +16,10 @@ import (
 	"github.com/writ-auth/writ/internal/login"
 	"github.com/writ-auth/writ/internal/oauth"
 )
+
+// TrustDomain is what the sample services stand in: between them goes the transaction
+// token that the gateway minted.
+const TrustDomain = "inside.writ.example"
 
 // Names of the inner resources. They are names, not addresses: where the
 // services listen is for relay's Origins to say.
@@ -103,7 +107,8 @@ func Plan(p Place, derive Derive) admin.Plan {
 		r.Guards, r.Resources = []string{guards}, calls
 		plan.Clients = append(plan.Clients, r)
 	}
-	part(GatewayClient, p.Orders(), OrdersInternal)
+	part(GatewayClient, p.Orders(), OrdersInternal, InventoryInternal)
+	plan.Clients[len(plan.Clients)-1].TrustDomain = TrustDomain
 	part(OrdersClient, OrdersInternal, InventoryInternal)
 	part(InventoryClient, InventoryInternal, InventoryInternal)
 	for _, u := range Users(derive) {

@@ -14,7 +14,7 @@ import (
 func TestRoutes(t *testing.T) {
 	gate, err := gateway.New(t.Context(), gateway.Config{
 		Issuer: "http://127.0.0.1:1", URL: place.Gateway, ClientID: GatewayClient, ClientSecret: "secret",
-		Routes: Routes(place, "http://127.0.0.1:1"), Logger: slog.New(slog.DiscardHandler),
+		TrustDomain: TrustDomain, Routes: Routes(place, "http://127.0.0.1:1", "http://127.0.0.1:1"), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +28,7 @@ func TestRoutes(t *testing.T) {
 		{"preflight of another", "OPTIONS", "/orders", "http://localhost:9999", 403, ""},
 		{"below", "OPTIONS", "/orders/7", place.App, 204, place.App},
 		{"other method", "DELETE", "/orders", place.App, 405, place.App},
-		{"other path", "GET", "/stock", place.App, 404, ""},
+		{"other path", "GET", "/inventory", place.App, 404, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := httptest.NewRequest(test.method, place.Gateway+test.path, nil)
@@ -49,7 +49,8 @@ func TestRoutes(t *testing.T) {
 // TestRoutesNeedScopes: reading and writing are told apart, and every method
 // that is there needs a scope.
 func TestRoutesNeedScopes(t *testing.T) {
-	route := Routes(place, "http://127.0.0.1:9001")[0]
+	routes := Routes(place, "http://127.0.0.1:9001", "http://127.0.0.1:9002")
+	route, stock := routes[0], routes[1]
 	want := map[string]string{http.MethodGet: "orders:read", http.MethodPost: "orders:write"}
 	for _, rule := range route.Rules {
 		for _, method := range rule.Methods {
@@ -62,7 +63,10 @@ func TestRoutesNeedScopes(t *testing.T) {
 	if route.Open || len(want) > 0 {
 		t.Errorf("open = %t, no rule for %v", route.Open, want)
 	}
-	if route.UpstreamAudience != OrdersInternal || route.Propagate != gateway.Exchange {
-		t.Errorf("upstream gets %q by %q, want a token exchanged for %s", route.UpstreamAudience, route.Propagate, OrdersInternal)
+	if route.Propagate != gateway.Transaction {
+		t.Errorf("orders learns of the caller by %q, want a transaction token", route.Propagate)
+	}
+	if stock.UpstreamAudience != InventoryInternal || stock.Propagate != gateway.Exchange || len(stock.Rules) != 1 || len(stock.Rules[0].Scopes) != 1 {
+		t.Errorf("stock = %+v, want a token exchanged for %s, and a scope that is needed", stock, InventoryInternal)
 	}
 }

@@ -25,18 +25,18 @@ type Service struct {
 	Logger    *slog.Logger
 }
 
-// guarded makes the service's guard and its relay client. The guard follows the
-// revocation feed with the service's own token.
-func (s Service) guarded(ctx context.Context, audience, name string) (*guard.Guard, *relay.Client, error) {
+// guarded makes the service's guard, which follows the revocation feed with the
+// service's own token. It takes access tokens for the service, and transaction tokens
+// of the trust domain.
+func (s Service) guarded(ctx context.Context, audience, name string) (*guard.Guard, error) {
 	client, err := relay.New(relay.Config{Issuer: s.Issuer, ClientID: s.ClientID, Secret: s.Secret})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	g, err := guard.New(ctx, client.Follow(guard.Config{
-		Issuer: s.Issuer, Audience: audience, Logger: s.Logger,
+	return guard.New(ctx, client.Follow(guard.Config{
+		Issuer: s.Issuer, Audience: audience, TrustDomain: TrustDomain, Logger: s.Logger,
 		Metadata: guard.ResourceMetadata{Name: name, Scopes: []string{"orders:read", "orders:write"}},
 	}))
-	return g, client, err
 }
 
 // order is one order of the sample.
@@ -55,17 +55,16 @@ type orders struct {
 	url   string
 }
 
-// Orders is the orders service: GET lists, POST places. Both ask inventory, as
-// the same user.
+// Orders is the orders service: GET lists, for which it asks inventory as the same
+// user, and POST places.
 func Orders(ctx context.Context, s Service) (http.Handler, error) {
-	g, client, err := s.guarded(ctx, OrdersInternal, "Orders (inside)")
+	g, err := s.guarded(ctx, OrdersInternal, "Orders (inside)")
 	if err != nil {
 		return nil, fmt.Errorf("start orders: %w", err)
 	}
-	target := relay.Target{Resource: InventoryInternal, Scopes: []string{"orders:read"}, Origins: []string{s.Inventory}}
 	o := &orders{
 		list:  []order{{1, "lamp", 2, "u_sample"}, {2, "chair", 4, "u_sample"}},
-		stock: &http.Client{Transport: client.OnBehalf(target, nil), Timeout: 5 * time.Second},
+		stock: &http.Client{Transport: relay.Forward([]string{s.Inventory}, nil), Timeout: 5 * time.Second},
 		url:   s.Inventory,
 	}
 	mux := http.NewServeMux()
@@ -134,7 +133,7 @@ func (o *orders) ask(ctx context.Context) (map[string]any, error) {
 
 // Inventory is the inventory service, which only other services call.
 func Inventory(ctx context.Context, s Service) (http.Handler, error) {
-	g, _, err := s.guarded(ctx, InventoryInternal, "Inventory (inside)")
+	g, err := s.guarded(ctx, InventoryInternal, "Inventory (inside)")
 	if err != nil {
 		return nil, fmt.Errorf("start inventory: %w", err)
 	}
@@ -156,10 +155,14 @@ func chain(at string, c *token.Claims) map[string]any {
 	for a := c.Actor; a != nil; a = a.Actor {
 		through = append([]string{a.Subject}, through...)
 	}
-	return map[string]any{
+	hop := map[string]any{
 		"at": at, "sub": c.Subject, "client_id": c.ClientID, "aud": c.Audience[0], "scope": c.Scope.String(),
 		"through": through, "expires_in": strconv.Itoa(int(time.Until(c.Expiry)/time.Second)) + "s",
 	}
+	if c.Workload != "" {
+		hop["txn"] = c.ID // the same all the way
+	}
+	return hop
 }
 
 func readyz(g *guard.Guard) http.HandlerFunc {

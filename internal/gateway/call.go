@@ -97,7 +97,7 @@ func (c *call) proceed(r *http.Request) {
 		return
 	}
 	var err error
-	if c.inner, err = c.g.inner(r.Context(), c.route, c.rule, c.claims); err != nil {
+	if c.inner, err = c.g.inner(r.Context(), c.route, c.rule, c.claims, r); err != nil {
 		c.failed(c.w, r, err)
 		return
 	}

@@ -86,9 +86,18 @@ func (v *Verdict) answer(w http.ResponseWriter, asked *http.Request) {
 		} else if left, ok := v.Header["Cookie"]; ok {
 			cookie = left[0]
 		}
+		remove := v.Remove
+		if minted := v.Header.Get("Txn-Token"); minted != "" {
+			// To be put there after the client's was removed; a proxy that knows
+			// nothing of it passes none.
+			h.Set("Txn-Token", minted)
+			if _, sent := asked.Header["Txn-Token"]; sent {
+				remove = append(slices.Clone(remove), "Txn-Token")
+			}
+		}
 		h.Set("Authorization", v.Header.Get("Authorization"))
 		h.Set("Cookie", cookie)
-		h.Set(removeHeader, strings.Join(v.Remove, ", "))
+		h.Set(removeHeader, strings.Join(remove, ", "))
 		h.Set(uriHeader, v.URI)
 		h.Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusOK)

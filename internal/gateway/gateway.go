@@ -9,7 +9,8 @@
 //
 // Invariant: no credential and no claim of identity that came from outside
 // reaches an upstream; what does reach it is a token for that upstream alone,
-// in Authorization, and the path that the route's rule was found by.
+// in Authorization, or a transaction token of the trust domain, in Txn-Token, and
+// the path that the route's rule was found by.
 package gateway
 
 import (
@@ -31,6 +32,7 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/guard"
+	"github.com/writ-auth/writ/internal/oauth"
 	"github.com/writ-auth/writ/internal/upstream"
 	"github.com/writ-auth/writ/relay"
 )
@@ -43,7 +45,8 @@ type Config struct {
 	ClientSecret string        // its secret; required with ClientID
 	Routes       []Route       // see Reload
 	MaxStaleness time.Duration // oldest trusted revocation state; 0 means 10 s
-	StateDir     string        // directory for what outlives a restart, see guard.Config.StateFile; "": nothing does
+	StateDir     string        // directory for what outlives a restart, see guard.Config.StateFile, and the key for transaction tokens; "": nothing does
+	TrustDomain  string        // whose services take the gateway's transaction tokens; its client must be marked with it. "": there is none
 
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For, -Host and -Proto are believed; nil: nobody's
 	MaxHeader      int            // bytes of request line and header; 0 means 32 KiB. http.Server.MaxHeaderBytes must be larger, or the server answers first
@@ -54,6 +57,8 @@ type Config struct {
 	IdleConns       int           // kept connections an upstream; 0 means 256
 	UpstreamTLS     *tls.Config   // for https upstreams; nil: the system's roots
 
+	Judging bool // the gateway only says what it would do: it makes no key known to the issuer
+
 	HTTPClient   *http.Client     // for the issuer; nil: own client, no proxy from the environment
 	InsecureHTTP bool             // accept an http issuer that is not loopback
 	Now          func() time.Time // nil: time.Now
@@ -61,6 +66,8 @@ type Config struct {
 
 	url   *url.URL      // URL, parsed
 	stall time.Duration // 0 means stall
+
+	rhythm rhythm // zero values mean the usual
 }
 
 // Format prints the configuration without the secret, whatever the verb.
@@ -92,6 +99,13 @@ func (c *Config) check() error {
 	if c.MaxHeader < 0 || c.DialTimeout < 0 || c.IdleConns < 0 {
 		return errors.New("gateway: header limit, dial timeout and idle connections must not be negative")
 	}
+	switch {
+	case c.TrustDomain == "":
+	case !oauth.IsTrustDomain(c.TrustDomain):
+		return fmt.Errorf("gateway: trust domain %q must be a name in lower case without a scheme, such as inside.example", c.TrustDomain)
+	case c.ClientID == "":
+		return errors.New("gateway: in a trust domain the gateway needs a client of its own")
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -108,6 +122,7 @@ type Gateway struct {
 	cfg       Config
 	guard     *guard.Guard      // for the gateway's own URL; routes' guards share its keys and feed
 	relay     *relay.Client     // nil without a client of its own
+	mint      *minter           // nil without a trust domain
 	transport http.RoundTripper // to upstreams
 	buffers   buffers
 	quiet     *log.Logger // for what httputil has to say
@@ -141,11 +156,21 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if _, err := g.cfg.compile(cfg.Routes); err != nil { // before anything starts
 		return nil, err
 	}
+	if cfg.TrustDomain != "" {
+		made, err := newMinter(&g.cfg, g.relay)
+		if err != nil {
+			return nil, fmt.Errorf("gateway: %w", err)
+		}
+		g.mint = made
+	}
 	base, err := guard.New(ctx, g.guardConfig())
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	g.guard = base
+	if g.mint != nil && !cfg.Judging {
+		go g.mint.run(ctx)
+	}
 	return g, g.Reload(cfg.Routes)
 }
 
@@ -180,11 +205,24 @@ func (g *Gateway) Done() <-chan struct{} { return g.guard.Done() }
 // State is what the gateway's guard holds.
 func (g *Gateway) State() guard.State { return g.guard.State() }
 
-// Ready waits until keys and revocations are there, or ctx ends.
-func (g *Gateway) Ready(ctx context.Context) error { return g.guard.Ready(ctx) }
+// Ready waits until keys and revocations are there, and in a trust domain until
+// services can know the gateway's own key; or ctx ends.
+func (g *Gateway) Ready(ctx context.Context) error {
+	if g.mint != nil && !g.cfg.Judging {
+		select {
+		case <-g.mint.known:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return g.guard.Ready(ctx)
+}
 
 // ready answers a probe: keys and revocations are there, and these are fresh.
 func (g *Gateway) ready() bool {
+	if g.mint != nil && !g.mint.ready() {
+		return false
+	}
 	s := g.guard.State()
 	return s.Ready && len(s.Keys) > 0 && g.cfg.Now().Sub(s.AsOf) <= g.cfg.MaxStaleness
 }
@@ -207,6 +245,12 @@ func (c *Config) transport() *http.Transport {
 		MaxResponseHeaderBytes: 256 << 10,
 		DisableCompression:     true, // client and upstream settle that between them
 	}
+}
+
+// plain is for the issuer, without a proxy from the environment either.
+func plain() *http.Transport {
+	dialer := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second}
 }
 
 // origin is the gateway's, at another host name if there is one.

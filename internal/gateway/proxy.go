@@ -87,12 +87,22 @@ func (c *call) cross(out http.Header, in *http.Request) {
 // response is what the upstream answered, before any of it is sent on.
 func (c *call) response(res *http.Response) error {
 	c.status = res.StatusCode
-	if c.status == http.StatusUnauthorized && c.inner.from != nil {
-		c.inner.from.Refused(c.r.Context(), c.inner.value)
-	}
+	c.judged()
 	stripSetCookies(res.Header)
 	c.route.cors.allow(res.Header, c.r.Header)
 	return nil
+}
+
+// judged sees to it that a token the upstream refused is not sent again, or that
+// the issuer still knows the key it was minted with.
+func (c *call) judged() {
+	switch {
+	case c.status != http.StatusUnauthorized:
+	case c.inner.from != nil:
+		c.inner.from.Refused(c.r.Context(), c.inner.value)
+	case c.inner.mint != nil:
+		c.inner.mint.again()
+	}
 }
 
 var tooLong = problem{status: http.StatusRequestEntityTooLarge, reason: "body", detail: "The request's content is too long."}
@@ -110,6 +120,7 @@ func (c *call) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	e, refused := errors.AsType[*relay.Error](err)
 	_, long := errors.AsType[*http.MaxBytesError](err)
 	timeout, _ := errors.AsType[net.Error](err)
+	stuck, alone := errors.AsType[*unmintable](err)
 	switch {
 	case errors.Is(cause, guard.ErrEnded):
 		c.refuse(problem{status: http.StatusUnauthorized, reason: "ended", code: oauth.InvalidToken,
@@ -127,6 +138,8 @@ func (c *call) failed(_ http.ResponseWriter, r *http.Request, err error) {
 			detail: "The token has no scope that the service behind this route knows."})
 	case refused:
 		c.refuse(c.noToken(e))
+	case alone:
+		c.refuse(c.unmintable(stuck))
 	case timeout != nil && timeout.Timeout():
 		c.refuse(problem{status: http.StatusGatewayTimeout, reason: "upstream_timeout", detail: "The service behind this route did not answer in time."})
 	default:

@@ -34,8 +34,8 @@ type Route struct {
 
 	Upstream         string       // required; origin of the service, e.g. "http://127.0.0.1:9001"
 	UpstreamAudience string       // resource identifier of the service: aud of the inner token; required where Propagate is Exchange
-	UpstreamScopes   []string     // asked for in the inner token as far as the caller has them; nil: those the rule requires, and where it requires none the issuer decides
-	Propagate        Propagate    // how the caller's identity goes on; "" means Exchange; open routes pass none
+	UpstreamScopes   []string     // asked for in the inner token as far as the caller has them; nil: those the rule requires, and where it requires none the issuer decides (Exchange), or all the caller's (Transaction)
+	Propagate        Propagate    // how the caller's identity goes on; "" means Transaction in a trust domain, else Exchange; open routes pass none
 	Audience         string       // resource identifier the caller's token must name; "": Config.URL (with Host, if set) and Path
 	Name             string       // for people: resource_name of the RFC 9728 document of Audience; "": none
 	WhenStale        *guard.Stale // what to do while revocations are unknown; nil: deny. To introspect the gateway needs a client of its own
@@ -52,10 +52,11 @@ type Rule struct {
 // Propagate is the way the caller's identity goes on to the upstream.
 type Propagate string
 
-// The ways. The zero value is Exchange.
+// The ways. What the zero value means is Config.TrustDomain's to say.
 const (
-	Exchange Propagate = "exchange" // RFC 8693: a token for the upstream alone
-	None     Propagate = "none"     // the upstream learns no identity
+	Exchange    Propagate = "exchange"    // RFC 8693: a token for the upstream alone
+	Transaction Propagate = "transaction" // a token for the trust domain, minted by the gateway
+	None        Propagate = "none"        // the upstream learns no identity
 )
 
 // A route is a Route that was checked, ready for requests.
@@ -78,7 +79,9 @@ type rule struct {
 	need     guard.Need
 	admit    func(http.Handler) http.Handler // the guard, with need; nil when open
 	target   relay.Target
-	exchange *relay.Exchange // for target; nil when no identity is passed on
+	exchange *relay.Exchange // for target; nil when no exchanged token is passed on
+	asked    scope.Set       // for transaction tokens: at most these of the caller's; nil: all
+	text     string          // asked, as text
 }
 
 // Paths that the gateway answers itself, on every host; the last one with all
@@ -145,9 +148,18 @@ func (r *route) place() error {
 
 // identity checks what the upstream learns of the caller.
 func (r *route) identity(cfg *Config) error {
-	r.Propagate = cmp.Or(r.Propagate, Exchange)
-	if r.Propagate != Exchange && r.Propagate != None {
-		return fmt.Errorf("propagate %q is neither exchange nor none", r.Propagate)
+	usual := Exchange
+	if cfg.TrustDomain != "" {
+		usual = Transaction
+	}
+	switch r.Propagate = cmp.Or(r.Propagate, usual); r.Propagate {
+	case Exchange, None:
+	case Transaction:
+		if cfg.TrustDomain == "" {
+			return errors.New("to mint transaction tokens, the gateway needs a trust domain")
+		}
+	default:
+		return fmt.Errorf("propagate %q is none of transaction, exchange and none", r.Propagate)
 	}
 	if _, err := scope.Parse(strings.Join(r.UpstreamScopes, " ")); err != nil {
 		return fmt.Errorf("upstream scopes: %w", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/writ-auth/writ/guard"
 	"github.com/writ-auth/writ/relay"
+	"github.com/writ-auth/writ/scope"
 )
 
 // A table is all that a request is judged by besides the token. It never
@@ -112,7 +113,16 @@ func (g *Gateway) equip(r *route, made *rule) error {
 	if !r.Open {
 		made.admit = r.guard.With(made.need)
 	}
-	if r.Propagate == None {
+	switch r.Propagate {
+	case None:
+		return nil
+	case Transaction:
+		asked := r.UpstreamScopes
+		if asked == nil {
+			asked = made.need.Scopes
+		}
+		made.asked = scope.Set(asked).Union(nil)
+		made.text = made.asked.String()
 		return nil
 	}
 	made.target = relay.Target{Resource: r.UpstreamAudience, Scopes: made.need.Scopes, Origins: []string{r.upstream.String()}}

@@ -62,7 +62,10 @@ func (a *Authority) judgeClient(c *store.Client, r *store.Resource, want scope.S
 	switch r.URI {
 	case a.userinfo:
 		return nil, refuse(oauth.InvalidTarget, "a client is no person: it has no userinfo")
-	case a.feed: // the mark is the list of guarded resources, not the scope
+	case a.feed: // the marks are the list of guarded resources and the trust domain, not the scope
+		if c.TrustDomain == "" {
+			allowed = scope.Set{ScopeFeedRead, ScopeUsageWrite}
+		}
 	default:
 		allowed = allowed.Intersect(scope.Set(c.Scope))
 	}

@@ -18,6 +18,7 @@ const (
 	ScopeAdminRevoke = "admin:revoke"
 	ScopeFeedRead    = "feed:read"
 	ScopeUsageWrite  = "usage:write"
+	ScopeKeysWrite   = "keys:write" // for clients marked with a trust domain
 )
 
 // Own returns the issuer's own resources: who the person is (userinfo), the
@@ -36,6 +37,7 @@ func Own(issuer string) (userinfo, admin, feed *store.Resource) {
 		&store.Resource{URI: issuer + "/feed", Name: "Revocation feed", Scopes: []store.ScopeText{
 			{Name: ScopeFeedRead, Text: "Follow what was revoked"},
 			{Name: ScopeUsageWrite, Text: "Report how tokens are used"},
+			{Name: ScopeKeysWrite, Text: "Register keys that mint transaction tokens"},
 		}}
 }
 

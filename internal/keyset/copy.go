@@ -15,6 +15,10 @@ func (s *Set) Copy() (document []byte, fetched time.Time, err error) {
 	if h == nil {
 		return nil, time.Time{}, nil
 	}
+	if s.cfg.Terms {
+		document, err = encodeTerms(h.keys)
+		return document, h.fetched, err
+	}
 	keys := make([]jose.Key, 0, len(h.keys))
 	for _, known := range s.State().Keys { // in order, so that equal sets read alike
 		if k := h.keys[known.ID].key; k != nil {
@@ -28,6 +32,7 @@ func (s *Set) Copy() (document []byte, fetched time.Time, err error) {
 // A Draft is a set read from a copy and not yet trusted by anybody.
 type Draft struct {
 	keys    []jose.Key
+	terms   map[string]*Terms // nil in sets without
 	fetched time.Time
 }
 
@@ -45,13 +50,19 @@ func (s *Set) Draft(document []byte, fetched time.Time) (*Draft, error) {
 	if err = errors.Join(append(skipped, err)...); err != nil {
 		return nil, err
 	}
-	if len(keys) == 0 {
+	d := &Draft{fetched: fetched}
+	if s.cfg.Terms {
+		d.terms = parseTerms(document)
+		keys = slices.DeleteFunc(keys, func(k jose.Key) bool { return d.terms[k.ID] == nil })
+	}
+	if len(keys) == 0 && !s.cfg.Terms { // there may be no gateway, but there is always an issuer
 		return nil, errors.New("keyset: no keys in the copy")
 	}
 	if s.cfg.Algorithms != nil {
 		keys = slices.DeleteFunc(keys, func(k jose.Key) bool { return !slices.Contains(s.cfg.Algorithms, k.Alg) })
 	}
-	return &Draft{keys, fetched}, nil
+	d.keys = keys
+	return d, nil
 }
 
 // Key is the key of the draft with the id, nil without one.
@@ -69,7 +80,7 @@ func (d *Draft) Key(kid string) *jose.Key {
 func (s *Set) Restore(d *Draft) {
 	keys := make(map[string]known, len(d.keys))
 	for i := range d.keys {
-		keys[d.keys[i].ID] = known{key: &d.keys[i], since: d.fetched}
+		keys[d.keys[i].ID] = known{key: &d.keys[i], since: d.fetched, terms: d.terms[d.keys[i].ID]}
 	}
 	s.held.CompareAndSwap(nil, &held{keys: keys, fetched: d.fetched})
 }

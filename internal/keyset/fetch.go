@@ -30,7 +30,7 @@ const (
 func (s *Set) fetch(ctx context.Context) (life time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	keys, skipped, life, err := s.get(ctx)
+	keys, terms, skipped, life, err := s.get(ctx)
 	if err != nil {
 		if ctx.Err() != context.Canceled && s.failures == 0 {
 			s.cfg.Logger.Warn("key set not fetched", "issuer", s.cfg.Issuer, "error", err)
@@ -41,24 +41,27 @@ func (s *Set) fetch(ctx context.Context) (life time.Duration, err error) {
 	if s.failures > 0 {
 		s.cfg.Logger.Info("key set fetched again", "issuer", s.cfg.Issuer)
 	}
-	s.install(keys, skipped)
+	s.install(keys, terms, skipped)
 	return life, nil
 }
 
-func (s *Set) get(ctx context.Context) (keys []jose.Key, skipped []error, life time.Duration, err error) {
+func (s *Set) get(ctx context.Context) (keys []jose.Key, terms map[string]*Terms, skipped []error, life time.Duration, err error) {
 	source, err := s.locate(ctx)
 	if err != nil {
-		return nil, nil, 0, fmt.Errorf("find the key set of %s: %w", s.cfg.Issuer, err)
+		return nil, nil, nil, 0, fmt.Errorf("find the key set of %s: %w", s.cfg.Issuer, err)
 	}
 	body, header, err := s.read(ctx, source)
 	if err != nil {
-		return nil, nil, 0, fmt.Errorf("fetch key set: %w", err)
+		return nil, nil, nil, 0, fmt.Errorf("fetch key set: %w", err)
 	}
 	keys, skipped, err = jose.ParseSet(body) // no id is empty or there twice
 	if err != nil {
-		return nil, nil, 0, fmt.Errorf("parse key set %s: %w", source, err)
+		return nil, nil, nil, 0, fmt.Errorf("parse key set %s: %w", source, err)
 	}
-	return keys, skipped, lifetime(header), nil
+	if s.cfg.Terms {
+		terms = parseTerms(body)
+	}
+	return keys, terms, skipped, lifetime(header), nil
 }
 
 // locate returns the URL of the set, from the metadata when there is some.
@@ -129,11 +132,18 @@ func (s *Set) read(ctx context.Context, url string) ([]byte, http.Header, error)
 		// RFC 9111 §5.2.1.4: not from a cache, unless the origin says it is still good.
 		req.Header.Set("Cache-Control", "no-cache")
 	}
+	credential, err := s.present(ctx, req)
+	if err != nil {
+		return nil, nil, err
+	}
 	res, err := s.client.Do(req)
 	if err != nil {
 		return nil, nil, err // names the URL
 	}
 	defer res.Body.Close()
+	if res.StatusCode == http.StatusUnauthorized && credential != "" {
+		s.cfg.Refused(credential)
+	}
 	if res.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("%s answered %s", url, res.Status)
 	}
@@ -145,6 +155,18 @@ func (s *Set) read(ctx context.Context, url string) ([]byte, http.Header, error)
 		return nil, nil, fmt.Errorf("%s is larger than %d bytes", url, maxBody)
 	}
 	return body, res.Header, nil
+}
+
+// present puts the credential on a request for a set that is not public.
+func (s *Set) present(ctx context.Context, req *http.Request) (credential string, err error) {
+	if s.cfg.Credential == nil {
+		return "", nil
+	}
+	if credential, err = s.cfg.Credential(ctx); err != nil {
+		return "", fmt.Errorf("credential: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+credential)
+	return credential, nil
 }
 
 // lifetime is the max-age of an answer (RFC 9111 §5.2.2.1) within our bounds.
@@ -164,7 +186,7 @@ func lifetime(h http.Header) time.Duration {
 // install puts the fetched keys in place of those held. A key that did not
 // change keeps its pointer: verifiers compare it to know that what they
 // checked with it still stands.
-func (s *Set) install(keys []jose.Key, skipped []error) {
+func (s *Set) install(keys []jose.Key, terms map[string]*Terms, skipped []error) {
 	now := s.cfg.Now()
 	var before map[string]known
 	if h := s.held.Load(); h != nil {
@@ -177,10 +199,16 @@ func (s *Set) install(keys []jose.Key, skipped []error) {
 			skipped = append(skipped, fmt.Errorf("key %.64q is for %s", k.ID, k.Alg))
 			continue
 		}
-		after[k.ID] = known{key: k, since: now}
-		if old, ok := before[k.ID]; ok && same(old.key, k) {
-			after[k.ID] = old
+		t, stated := terms[k.ID]
+		if s.cfg.Terms && !stated {
+			skipped = append(skipped, fmt.Errorf("key %.64q does not say what it may sign", k.ID))
+			continue
 		}
+		next := known{key: k, since: now, terms: t}
+		if old, ok := before[k.ID]; ok && same(old.key, k) && old.terms.equal(t) {
+			next.key, next.since = old.key, old.since
+		}
+		after[k.ID] = next
 	}
 	changed := s.announce(before, after)
 	s.held.Store(&held{keys: after, fetched: now})

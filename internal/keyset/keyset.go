@@ -48,9 +48,15 @@ type Config struct {
 	Cooldown     time.Duration // between fetches that unknown key ids cause; 0: 900 ms
 	InsecureHTTP bool          // accept http URLs that are not loopback
 	Changed      func()        // called by Run after keys came or went; may be nil
+	Terms        bool          // keys come with Terms; one without is left out
 	Client       *http.Client  // nil: http.DefaultTransport; redirects to another origin are refused in any case
 	Now          func() time.Time
 	Logger       *slog.Logger
+
+	// Credential returns a bearer token for a set that is not public, and Refused
+	// is told of one that was not taken. Both nil for a public set.
+	Credential func(context.Context) (string, error)
+	Refused    func(credential string)
 }
 
 const (
@@ -101,12 +107,21 @@ type held struct {
 type known struct {
 	key   *jose.Key
 	since time.Time
+	terms *Terms // nil in sets without
+}
+
+// over reports whether a key that comes with an end has reached it.
+func (k known) over(now time.Time) bool {
+	return k.terms != nil && !now.Before(k.terms.Expiry)
 }
 
 // New checks cfg. It does not fetch.
 func New(cfg Config) (*Set, error) {
 	if cfg.Issuer == "" {
 		return nil, errors.New("keyset: an issuer is required")
+	}
+	if (cfg.Credential == nil) != (cfg.Refused == nil) {
+		return nil, errors.New("keyset: Credential and Refused go together")
 	}
 	if (cfg.URL == "") == (cfg.Metadata == "") {
 		return nil, errors.New("keyset: either the set's URL or the metadata's is required")
@@ -143,7 +158,8 @@ func New(cfg Config) (*Set, error) {
 }
 
 // Lookup returns the key with the id, nil when the set does not hold it or is
-// too old to be trusted. It takes no lock.
+// too old to be trusted. It takes no lock. As long as it returns the same pointer,
+// the key's terms are the same, but for a later end.
 func (s *Set) Lookup(kid string) *jose.Key {
 	return s.LookupAt(kid, s.cfg.Now())
 }
@@ -154,7 +170,11 @@ func (s *Set) LookupAt(kid string, now time.Time) *jose.Key {
 	if h == nil || now.Sub(h.fetched) > s.cfg.MaxAge {
 		return nil
 	}
-	return h.keys[kid].key
+	k := h.keys[kid]
+	if k.over(now) {
+		return nil
+	}
+	return k.key
 }
 
 // Endpoint is the URL in the member of the issuer's document that Config.Member

@@ -29,6 +29,40 @@ func mark(tx *store.Tx, o Order) error {
 	return nil
 }
 
+// dropInnerKeys takes keys back by which whoever is ended could go on minting, with
+// a rev of his choice. They leave the set that guards hold, who are told.
+func dropInnerKeys(tx *store.Tx, o Order) error {
+	var theirs func(store.InnerKey) bool
+	switch o.Kind {
+	case Client, Actor:
+		theirs = func(k store.InnerKey) bool { return k.ClientID == o.Value }
+	case SigningKey:
+		theirs = func(k store.InnerKey) bool { return k.ID == o.Value }
+	case Everything:
+		theirs = func(store.InnerKey) bool { return true }
+	default:
+		return nil
+	}
+	keys, err := tx.InnerKeys(o.Now)
+	if err != nil {
+		return err
+	}
+	dropped := false
+	for _, k := range keys {
+		if !theirs(k) {
+			continue
+		}
+		dropped = true
+		if err := tx.DeleteInnerKey(k.ClientID, k.ID); err != nil {
+			return err
+		}
+	}
+	if !dropped {
+		return nil
+	}
+	return tx.Append(store.Entry{Kind: "key", Value: o.Value, Reason: string(o.Kind) + ".end", At: o.Now})
+}
+
 func markGrants(tx *store.Tx, o Order) error {
 	for g, err := range grantsOf(tx, o) {
 		if err != nil {

@@ -113,7 +113,7 @@ func Write(tx *store.Tx, o Order) error {
 	action := ".step-up"
 	if o.Effect == End {
 		action = ".end"
-		if err := mark(tx, o); err != nil {
+		if err := errors.Join(mark(tx, o), dropInnerKeys(tx, o)); err != nil {
 			return fmt.Errorf("end %s: %w", o.Kind, err)
 		}
 	}

@@ -59,7 +59,7 @@ func (s *Server) describeFeed(uri string) http.HandlerFunc {
 		age(w, s.cfg.Keys.SetMaxAge())
 		writeJSON(w, http.StatusOK, oauth.ResourceMetadata{
 			Resource: uri, AuthorizationServers: []string{s.cfg.Issuer}, JWKSURI: uri + "/jwks",
-			Scopes: []string{grant.ScopeFeedRead, grant.ScopeUsageWrite}, BearerMethods: []string{"header"},
+			Scopes: []string{grant.ScopeFeedRead, grant.ScopeUsageWrite, grant.ScopeKeysWrite}, BearerMethods: []string{"header"},
 		})
 	}
 }

@@ -113,7 +113,7 @@ func TestResourceDocuments(t *testing.T) {
 			"dpop_bound_access_tokens_required": true}`},
 		{"/feed", "", `{
 			"resource": "ISSUER/feed", "authorization_servers": ["ISSUER"], "jwks_uri": "ISSUER/feed/jwks",
-			"scopes_supported": ["feed:read", "usage:write"], "bearer_methods_supported": ["header"]}`},
+			"scopes_supported": ["feed:read", "usage:write", "keys:write"], "bearer_methods_supported": ["header"]}`},
 	} {
 		answer := w.do(request("GET", well+tt.resource, nil))
 		if got := answer.Header().Get("Content-Type"); answer.Code != http.StatusOK || got != "application/json" {

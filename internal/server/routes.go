@@ -35,6 +35,8 @@ func (s *Server) list() []route {
 		{"POST", "/feed/state", s.state, false},
 		{"POST", "/usage", s.usage, false},
 		{"POST", "/usage/token", s.evidence, false},
+		{"POST", "/inner/keys", s.registerKey, false},
+		{"GET", "/inner/jwks", s.innerKeys, false},
 		{"GET", "/livez", s.live, false},
 		{"GET", "/readyz", s.ready, false},
 		{"GET", "/", s.home, false},

@@ -3,22 +3,22 @@ package store
 import "time"
 
 const clientColumns = `id, name, secret_hash, auth_method, application, grant_types, redirect_uris,
-	scope, resources, guards, first_party, admin, bound_tokens, disabled, created`
+	scope, resources, guards, first_party, admin, bound_tokens, disabled, created, trust_domain`
 
 const insertClient = `INSERT INTO clients (issuer, ` + clientColumns + `)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`
 
 func scanClient(r row, c *Client) error {
 	return r.Scan(&c.ID, &c.Name, &c.SecretHash, &c.AuthMethod, &c.Application,
 		array[string]{&c.GrantTypes}, array[string]{&c.RedirectURIs}, array[string]{&c.Scope},
 		array[string]{&c.Resources}, array[string]{&c.Guards},
-		&c.FirstParty, &c.Admin, &c.BoundTokens, &c.Disabled, stamp{&c.Created})
+		&c.FirstParty, &c.Admin, &c.BoundTokens, &c.Disabled, stamp{&c.Created}, &c.TrustDomain)
 }
 
 func (tx *Tx) clientArgs(c *Client) []any {
 	return []any{tx.issuer, c.ID, c.Name, c.SecretHash, c.AuthMethod, c.Application,
 		text(c.GrantTypes), text(c.RedirectURIs), text(c.Scope), text(c.Resources), text(c.Guards),
-		c.FirstParty, c.Admin, c.BoundTokens, c.Disabled, micros(c.Created)}
+		c.FirstParty, c.Admin, c.BoundTokens, c.Disabled, micros(c.Created), c.TrustDomain}
 }
 
 // Client finds a client by its id.
@@ -34,7 +34,8 @@ func (tx *Tx) PutClient(c *Client) error {
 		application = excluded.application, grant_types = excluded.grant_types,
 		redirect_uris = excluded.redirect_uris, scope = excluded.scope, resources = excluded.resources,
 		guards = excluded.guards, first_party = excluded.first_party, admin = excluded.admin,
-		bound_tokens = excluded.bound_tokens, disabled = excluded.disabled, created = excluded.created`,
+		bound_tokens = excluded.bound_tokens, disabled = excluded.disabled, created = excluded.created,
+		trust_domain = excluded.trust_domain`,
 		tx.clientArgs(c)...)
 }
 
@@ -43,7 +44,8 @@ func (tx *Tx) AddClient(c *Client) error {
 	return tx.add(insertClient+` ON CONFLICT DO NOTHING`, tx.clientArgs(c)...)
 }
 
-// DeleteClient removes a client with its grants, codes, refresh tokens and guard states.
+// DeleteClient removes a client with its grants, codes, refresh tokens, guard states and
+// inner keys.
 // The rule that ends its living access tokens is the caller's to append.
 func (tx *Tx) DeleteClient(id string) error {
 	for _, sql := range []string{
@@ -52,6 +54,7 @@ func (tx *Tx) DeleteClient(id string) error {
 		`DELETE FROM grants WHERE issuer = $1 AND client_id = $2`,
 		`DELETE FROM codes WHERE issuer = $1 AND client_id = $2`,
 		`DELETE FROM guard_states WHERE issuer = $1 AND client_id = $2`,
+		`DELETE FROM inner_keys WHERE issuer = $1 AND client_id = $2`,
 	} {
 		if err := tx.put(sql, tx.issuer, id); err != nil {
 			return err

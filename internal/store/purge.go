@@ -57,6 +57,8 @@ var purges = []struct {
 		(SELECT client_id, instance FROM guard_states WHERE issuer = $1 AND seen < $2 ORDER BY seen LIMIT $3)`},
 	{0, `DELETE FROM invites WHERE issuer = $1 AND hash IN (SELECT hash FROM invites
 		WHERE issuer = $1 AND expires > 0 AND expires < $2 ORDER BY expires LIMIT $3)`},
+	{0, `DELETE FROM inner_keys WHERE issuer = $1 AND (client_id, kid) IN
+		(SELECT client_id, kid FROM inner_keys WHERE issuer = $1 AND expires > 0 AND expires < $2 ORDER BY expires LIMIT $3)`},
 	{0, `DELETE FROM keys WHERE issuer = $1 AND id IN (SELECT id FROM keys
 		WHERE issuer = $1 AND expires > 0 AND expires < $2 ORDER BY expires LIMIT $3)`},
 }

@@ -59,6 +59,9 @@ func kinds(at time.Time) map[string]struct {
 		"invite": {0, func(tx *store.Tx, id string) error {
 			return tx.PutInvite(&store.Invite{Hash: []byte(id), Expires: at})
 		}},
+		"inner key": {0, func(tx *store.Tx, id string) error {
+			return tx.PutInnerKey(store.InnerKey{ClientID: "c", ID: id, Public: []byte{}, Expires: at})
+		}},
 		"key": {0, func(tx *store.Tx, id string) error { return tx.PutKey(&store.Key{ID: id, Expires: at}) }},
 	}
 }

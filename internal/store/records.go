@@ -17,6 +17,7 @@ type Client struct {
 	FirstParty   bool     // an operator vouches for it: no consent page where the redirect is https
 	Admin        bool     // marked: may be given the admin scopes
 	BoundTokens  bool     // dpop_bound_access_tokens: no token without a proof
+	TrustDomain  string   // a gateway in front of it: may register keys that mint transaction tokens there; "": none
 	Disabled     bool
 	Created      time.Time
 }
@@ -137,6 +138,15 @@ type Key struct {
 	Latest    time.Time // no token it signed lives longer; known to the minute
 	Ended     time.Time // ended before its time, with all it signed; zero else
 	Foreign   time.Time // since when it is known to be in foreign hands; zero else
+}
+
+// InnerKey is a public key of a client, by which it mints transaction tokens.
+type InnerKey struct {
+	ClientID string
+	ID       string // RFC 7638 thumbprint
+	Public   []byte // JWK
+	Created  time.Time
+	Expires  time.Time
 }
 
 // Entry is one position of the feed table: a rule, or word that something changed.

@@ -44,7 +44,7 @@ var (
 	client = &store.Client{ID: "c1", Name: "Client", SecretHash: []byte{1, 0, 2}, AuthMethod: "none",
 		Application: "web", GrantTypes: []string{"a", "b"}, RedirectURIs: []string{"https://x/ü?a=1&b=<2>"},
 		Scope: []string{"s"}, Resources: []string{"r"}, Guards: []string{"g"}, FirstParty: true,
-		Admin: true, BoundTokens: true, Disabled: true, Created: base}
+		Admin: true, BoundTokens: true, TrustDomain: "inside.example", Disabled: true, Created: base}
 	resource = &store.Resource{URI: "https://api", Name: "API", Scopes: []store.ScopeText{{Name: "a", Text: "Ä"}},
 		TokenLife: 90 * time.Second, Algorithm: "ES256", Created: base}
 	user = &store.User{ID: "u1", Username: "ann", Name: "Ann", Email: "a@x", PasswordHash: "$p", Admin: true,
@@ -64,6 +64,7 @@ var (
 		Expires: base.Add(time.Hour), Spent: base, SuccessorHash: []byte("sh"), Successor: []byte("ss")}
 	key = &store.Key{ID: "k1", Use: "sign", Algorithm: "ES256", Public: []byte("{}"), Sealed: []byte{1},
 		Created: base, Active: base, Retired: base, Expires: base}
+	inner  = &store.InnerKey{ClientID: "c1", ID: "k1", Public: []byte("{}"), Created: base, Expires: base.Add(time.Hour)}
 	invite = &store.Invite{Hash: []byte("ih"), Role: "owner", Created: base, Expires: base.Add(time.Hour), Used: base}
 )
 
@@ -110,6 +111,15 @@ func records() []record {
 					return nil, errors.Join(err, store.ErrNotFound)
 				}
 				return all[0], nil
+			}},
+		{"inner key", inner, &store.InnerKey{ClientID: "c1", ID: "k1", Public: []byte("x"), Expires: base.Add(time.Minute)},
+			func(tx *store.Tx, v any) error { return tx.PutInnerKey(*v.(*store.InnerKey)) },
+			func(tx *store.Tx) (any, error) {
+				all, err := tx.InnerKeys(base)
+				if err != nil || len(all) == 0 {
+					return nil, errors.Join(err, store.ErrNotFound)
+				}
+				return &all[0], nil
 			}},
 		{"invite", invite, &store.Invite{Hash: []byte("ih")},
 			func(tx *store.Tx, v any) error { return tx.PutInvite(v.(*store.Invite)) },

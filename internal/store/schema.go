@@ -36,7 +36,7 @@ func (d dialect) render(sql string) string {
 // migrations bring a store from version i to i+1. They only ever grow at the end, and only
 // expand: the binary before must run on the schema after, because replicas are replaced
 // one by one. What is no longer used is dropped a release later.
-var migrations = []string{migration1, migration2}
+var migrations = []string{migration1, migration2, migration3}
 
 // migration1 holds times and durations in microseconds, times since 1970 UTC with 0 for
 // none, and lists as JSON arrays. Every key starts with the issuer.
@@ -177,4 +177,17 @@ ALTER TABLE keys ADD COLUMN ended BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN foreign_since BIGINT NOT NULL DEFAULT 0;
 
 CREATE INDEX grants_key ON grants (issuer, key_id, id) WHERE key_id <> '' AND ended = 0;
+`
+
+// migration3 marks clients with the trust domain they may mint transaction tokens for, and
+// keeps the public keys they mint them with.
+const migration3 = `
+ALTER TABLE clients ADD COLUMN trust_domain {text} NOT NULL DEFAULT '';
+
+CREATE TABLE inner_keys (
+	issuer {text} NOT NULL, client_id {text} NOT NULL, kid {text} NOT NULL, public {blob} NOT NULL,
+	created BIGINT NOT NULL, expires BIGINT NOT NULL,
+	PRIMARY KEY (issuer, client_id, kid)
+) {tail};
+CREATE INDEX inner_keys_expires ON inner_keys (issuer, expires);
 `

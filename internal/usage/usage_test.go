@@ -240,3 +240,20 @@ func TestSenderGoesOnAfterFailures(t *testing.T) {
 		t.Errorf("reports = %+v, want one, of the second, that says the first was lost", i.reports)
 	}
 }
+
+// TestSenderShowsAllOfOneID: who forges a token under the id of a genuine one must not
+// have the genuine one shown in its place.
+func TestSenderShowsAllOfOneID(t *testing.T) {
+	i := &issuer{ask: []string{id(1)}}
+	forged := compact(id(1)) + "forged"
+	run(t, i, func(s *Sender) {
+		s.Saw("k", id(1), compact(id(1)))
+		s.Saw("k", id(2), compact(id(2)))
+		s.Saw("k", id(1), forged)
+		time.Sleep(2 * every)
+		synctest.Wait()
+	})
+	if want := []string{compact(id(1)), forged}; !slices.Equal(i.shown, want) {
+		t.Errorf("shown %q, want %q", i.shown, want)
+	}
+}

@@ -151,12 +151,12 @@ function drawChain(chain) {
   const own = decode(tokens?.access ?? "")?.payload ?? {};
   const hops = [{ at: "This app", sub: own.sub, aud: own.aud, scope: own.scope, through: [] }, ...chain];
   const same = chain.every((hop) => hop.sub === own.sub);
-  $("same").textContent = same ? "You all the way, but with another token at every step." : "Not the same person at every step.";
+  $("same").textContent = same ? "You all the way: your token ends at the gateway, and one of its making goes on." : "Not the same person at every step.";
   $("chain").replaceChildren(...hops.map((hop) =>
     make("li", {}, make("h4", {}, hop.at),
       make("p", {}, "for ", make("b", { title: hop.sub ?? "" }, hop.sub === own.sub ? tokens.user.name : hop.sub),
         ...(hop.through ?? []).flatMap((name, i) => [i ? " → " : ", called through ", make("code", {}, name)])),
-      make("dl", {}, ...fact("token for", hop.aud), ...fact("client", hop.client_id ?? own.client_id), ...fact("scope", hop.scope)))));
+      make("dl", {}, ...fact("token for", hop.aud), ...fact("transaction", hop.txn), ...fact("client", hop.client_id ?? own.client_id), ...fact("scope", hop.scope)))));
 }
 
 const fact = (name, value) => (value ? [make("div", {}, make("dt", {}, name), make("dd", {}, make("code", {}, value)))] : []);
