@@ -2,6 +2,7 @@ package guard
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"sync/atomic"
 )
 
@@ -12,9 +13,9 @@ const (
 
 // A cache holds verified tokens, identified by all of their bytes. It is a
 // table of sets of eight: a token's hash, under a seed nobody knows, names its
-// set, and in a full set the token least used makes room. Reading and writing
-// take no lock. Only what was verified gets in, so forged tokens push nothing
-// out.
+// set, and another for when that one is full. When both are, the token of the first
+// that was least used makes room. Reading and writing take no lock. Only what was
+// verified gets in, so forged tokens push nothing out.
 type cache struct {
 	seed maphash.Seed
 	sets []set
@@ -38,13 +39,20 @@ func newCache(n int) *cache {
 
 // place hashes the end of the token, most of the signature: what differs most.
 // Tokens that end alike compete for the places of one set, no more.
-func (c *cache) place(compact string) (*set, uint32) {
-	h := maphash.String(c.seed, compact[max(0, len(compact)-64):])
-	return &c.sets[h%uint64(len(c.sets))], uint32(h>>32) | 1
+func (c *cache) place(compact string) (first, second *set, tag uint32) {
+	h, n := maphash.String(c.seed, compact[max(0, len(compact)-64):]), uint64(len(c.sets))
+	return &c.sets[h%n], &c.sets[bits.RotateLeft64(h, 32)%n], uint32(h>>32) | 1
 }
 
 func (c *cache) get(compact string) *entry {
-	s, tag := c.place(compact)
+	first, second, tag := c.place(compact)
+	if e := first.get(compact, tag); e != nil {
+		return e
+	}
+	return second.get(compact, tag)
+}
+
+func (s *set) get(compact string, tag uint32) *entry {
 	for i := range s.tags {
 		if s.tags[i].Load() != tag {
 			continue
@@ -63,28 +71,37 @@ func (c *cache) put(e *entry) {
 	if len(e.compact) > maxEntry {
 		return
 	}
-	s, tag := c.place(e.compact)
-	i := s.room(e.compact)
+	s, second, tag := c.place(e.compact)
+	i, free := s.find(e.compact)
+	if !free {
+		if at, ok := second.find(e.compact); ok {
+			s, i, free = second, at, true
+		}
+	}
+	if !free {
+		i = s.evict()
+	}
 	s.used.And(^uint32(1 << i))
 	s.slots[i].Store(e)
 	s.tags[i].Store(tag)
 }
 
-// room returns the slot to write: that of the same token, a free one, or the
-// first after the hand that was not used since the hand last passed.
-func (s *set) room(compact string) uint32 {
-	free := -1
-	for i := range s.slots {
+// find returns the slot of the same token, or else a free one, if there is one.
+func (s *set) find(compact string) (at uint32, ok bool) {
+	for i := range uint32(ways) {
 		e := s.slots[i].Load()
 		if e == nil {
-			free = i
+			at, ok = i, true
 		} else if e.compact == compact {
-			return uint32(i)
+			return i, true
 		}
 	}
-	if free >= 0 {
-		return uint32(free)
-	}
+	return at, ok
+}
+
+// evict returns the first slot after the hand that was not used since the hand last
+// passed.
+func (s *set) evict() uint32 {
 	for range ways {
 		i := s.hand.Add(1) % ways
 		if s.used.And(^uint32(1<<i))&(1<<i) == 0 {
