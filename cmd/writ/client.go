@@ -71,6 +71,7 @@ func clientCommand(d door) *cobra.Command {
 	})
 
 	rotate := &cobra.Command{Use: "rotate ID", Short: "Give a client a new secret; the old one is worth nothing from then on", Args: one("ID")}
+	rotate.Long = rotate.Short + ".\n\nTokens and keys that were got with the old one stay good. Where it was stolen, end\nthose as well: writ revoke client ID"
 	rotated := rotate.Flags().String("secret-file", "", "write the secret into this new file instead of showing it")
 	rotate.RunE = v.run(func(ctx context.Context, a *api, cmd *cobra.Command, args []string) error {
 		return v.register(ctx, a, cmd, "clients/"+args[0]+"/secret", map[string]any{}, *rotated)

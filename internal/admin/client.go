@@ -222,7 +222,7 @@ func (c Client) narrower(was Client) bool {
 	}
 	return c.Disabled && !was.Disabled || was.Admin && !c.Admin || c.BoundTokens && !was.BoundTokens ||
 		was.TrustDomain != "" && c.TrustDomain != was.TrustDomain ||
-		lost(c.GrantTypes, was.GrantTypes) || lost(strings.Fields(c.Scope), strings.Fields(was.Scope)) ||
+		lost(c.GrantTypes, was.GrantTypes) || was.Scope == "" && c.Scope != "" || lost(strings.Fields(c.Scope), strings.Fields(was.Scope)) ||
 		lost(c.Resources, was.Resources) || lost(c.Guards, was.Guards) || lost(c.RedirectURIs, was.RedirectURIs)
 }
 
@@ -236,7 +236,8 @@ func (c act) inner(tx *store.Tx, was, is Client) error {
 }
 
 // RenewSecret gives a confidential client a new secret. The old one is worth
-// nothing from then on; tokens it got stay good until they expire or are ended.
+// nothing from then on; tokens it got, and keys for transaction tokens that were
+// registered by them, stay good until they expire or are ended.
 func (a *Admin) RenewSecret(ctx context.Context, by By, id string) (*Registration, error) {
 	secret, err := client.NewSecret(client.SecretPrefix, a.cfg.Rand)
 	if err != nil {

@@ -37,6 +37,12 @@ func TestAgeWithWrongClocks(t *testing.T) {
 	now = now.Add(time.Second)
 	take(news("e1", 5, 7, time.Time{}, 7)) // word of a rule, not of the head
 	age(time.Minute + time.Second)
+	now = now.Add(-time.Minute) // and with a clock that is behind:
+	take(news("e1", 7, 7, testAsOf.Add(3*time.Hour)))
+	age(0)
+	now = now.Add(30 * time.Second)
+	take(news("e1", 7, 7, testAsOf.Add(3*time.Hour))) // the same again
+	age(30 * time.Second)
 }
 
 // Tokens are judged by the issuer's clock where the reader's is behind it, and that

@@ -262,7 +262,7 @@ func (r *Reader) store(v View, b Batch, news bool) {
 		v.AsOf = b.AsOf
 	}
 	now := r.cfg.Now()
-	if !b.AsOf.IsZero() {
+	if !b.AsOf.IsZero() && !b.AsOf.Equal(v.Said) { // the same word again proves nothing new
 		v.Heard, v.Said = now, b.AsOf
 	}
 	if now.Sub(r.swept) >= sweepEvery {

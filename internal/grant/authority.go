@@ -51,7 +51,7 @@ type Authority struct {
 	grants map[string]grantFunc
 
 	foreign  atomic.Uint64 // alarms over a signing key
-	alarming atomic.Int64  // when one was last kept, Unix nanoseconds
+	alarming pace
 
 	own                   map[string]*store.Resource // the issuer's own, by URI
 	userinfo, admin, feed string                     // their URIs

@@ -8,6 +8,7 @@ import (
 
 	"github.com/writ-auth/writ/internal/client"
 	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/internal/revoke"
 	"github.com/writ-auth/writ/internal/store"
 	"github.com/writ-auth/writ/scope"
 	"github.com/writ-auth/writ/token"
@@ -15,7 +16,7 @@ import (
 
 const (
 	innerLife  = 48 * time.Hour // of a key from when it was last registered
-	innerPause = time.Minute    // within which asking again writes nothing
+	innerPause = time.Minute    // within which asking again writes nothing, and no key makes room for another
 	innerKeys  = 8              // that live, of one client: one more makes the one go that ends first
 	allInner   = 96             // that live at all: verifiers take sets of a hundred
 )
@@ -73,6 +74,13 @@ func (a *Authority) RegisterKey(ctx context.Context, c *token.Claims, raw []byte
 // registerKey writes the key. Guards are told of new ones; that one lives on they
 // learn when they look the next time.
 func registerKey(tx *store.Tx, key store.InnerKey, address string) (refused, err error) {
+	rules, err := tx.RulesOn(key.Created, []store.Named{{Kind: string(revoke.SigningKey), Value: key.ID}})
+	if err != nil {
+		return nil, err
+	}
+	if len(rules) > 0 {
+		return refuse(oauth.InvalidRequest, "this key was ended: make another"), nil
+	}
 	all, err := tx.InnerKeys(key.Created)
 	if err != nil {
 		return nil, err
@@ -112,8 +120,8 @@ const (
 )
 
 // judgeKey judges a key among those that live. A client that starts anew with each
-// crash must not lock itself out, so its own key that ends first makes room; what
-// other clients have is never touched.
+// crash must not lock itself out, so its own key that ends first makes room, unless all
+// are new: guards look at the set with each. What other clients have is never touched.
 func judgeKey(all []store.InnerKey, key store.InnerKey) (keyVerdict, store.InnerKey) {
 	var own []store.InnerKey
 	for _, k := range all {
@@ -126,7 +134,10 @@ func judgeKey(all []store.InnerKey, key store.InnerKey) (keyVerdict, store.Inner
 			own = append(own, k)
 		}
 	}
+	young := func(k store.InnerKey) bool { return key.Created.Sub(k.Created) < innerPause }
 	switch {
+	case len(own) >= innerKeys && !slices.ContainsFunc(own, func(k store.InnerKey) bool { return !young(k) }):
+		return keyCrowded, store.InnerKey{}
 	case len(own) >= innerKeys:
 		return keyReplaces, slices.MinFunc(own, func(a, b store.InnerKey) int { return a.Expires.Compare(b.Expires) })
 	case len(all) >= allInner:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/writ-auth/writ/internal/mint"
@@ -51,15 +52,14 @@ func (a *Authority) suspect(ctx context.Context, compact string, err error) {
 }
 
 // alarm says that a signing key is in foreign hands: in the counter each time, in the
-// log at most once a second, in the key's record and the audit trail the first time.
+// log at most once a second for each key, in the key's record and the audit trail the first time.
 func (a *Authority) alarm(ctx context.Context, compact, guard string) error {
 	a.foreign.Add(1)
 	now := a.cfg.Now()
-	last := a.alarming.Load()
-	if now.Sub(time.Unix(0, last)) < time.Second || !a.alarming.CompareAndSwap(last, now.UnixNano()) {
+	kid, id := mint.Named(compact)
+	if !a.alarming.due(kid, now) {
 		return nil
 	}
-	kid, id := mint.Named(compact)
 	detail, err := json.Marshal(map[string]string{"jti": id, "guard": guard})
 	if err != nil {
 		return err
@@ -78,6 +78,26 @@ func (a *Authority) alarm(ctx context.Context, compact, guard string) error {
 			At: now, Actor: "system", Action: "key.foreign", Target: kid, Detail: string(detail),
 		})
 	})
+}
+
+// pace remembers when the last alarm over each key was kept. Only keys of this issuer
+// get in.
+type pace struct {
+	mu   sync.Mutex
+	last map[string]time.Time // guarded by mu; by kid
+}
+
+func (p *pace) due(kid string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.last[kid]) < time.Second {
+		return false
+	}
+	if p.last == nil {
+		p.last = make(map[string]time.Time)
+	}
+	p.last[kid] = now
+	return true
 }
 
 // Foreign counts the alarms since the start.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/writ-auth/writ/internal/store"
 )
@@ -29,12 +30,18 @@ func mark(tx *store.Tx, o Order) error {
 	return nil
 }
 
+// afterInnerKey is how long after the end it was published with a key is remembered that
+// was taken back: longer than any guard's copy of it, and any token it signed.
+const afterInnerKey = time.Hour
+
 // dropInnerKeys takes keys back by which whoever is ended could go on minting, with
-// a rev of his choice. They leave the set that guards hold, who are told.
+// a rev of his choice. They leave the set that guards hold, who are told; and a rule on
+// each, which has no cut-off, keeps them out: for guards that do not get the set, and
+// when their owner, or a thief, registers them again.
 func dropInnerKeys(tx *store.Tx, o Order) error {
 	var theirs func(store.InnerKey) bool
 	switch o.Kind {
-	case Client, Actor:
+	case Client, Actor, Subject:
 		theirs = func(k store.InnerKey) bool { return k.ClientID == o.Value }
 	case SigningKey:
 		theirs = func(k store.InnerKey) bool { return k.ID == o.Value }
@@ -53,7 +60,12 @@ func dropInnerKeys(tx *store.Tx, o Order) error {
 			continue
 		}
 		dropped = true
-		if err := tx.DeleteInnerKey(k.ClientID, k.ID); err != nil {
+		err := errors.Join(
+			tx.DeleteInnerKey(k.ClientID, k.ID),
+			tx.Append(store.Entry{
+				Kind: string(SigningKey), Value: k.ID, Effect: string(End), Reason: o.Reason, At: o.Now, Until: k.Expires.Add(afterInnerKey),
+			}))
+		if err != nil {
 			return err
 		}
 	}

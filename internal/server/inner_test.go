@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -194,14 +195,28 @@ func TestInnerKeysLeaveWithTheirClient(t *testing.T) {
 		"another domain": {set(func(c *admin.Client) { c.TrustDomain = "other.example" }), nil},
 		"ended":          {end(revoke.Client, "gate"), nil},
 		"ended as actor": {end(revoke.Actor, "gate"), nil},
-		"everything":     {end(revoke.Everything, revoke.Any), nil},
-		"removed":        {func(t *testing.T, w *world) error { return w.admin.RemoveClient(t.Context(), admin.System, "gate") }, nil},
+		"as a subject":   {end(revoke.Subject, "gate"), nil},
+		"one by one": {func(t *testing.T, w *world) error {
+			var keys []store.InnerKey
+			err := w.db.View(t.Context(), func(tx *store.Tx) (err error) {
+				keys, err = tx.InnerKeys(time.Now())
+				return err
+			})
+			for _, k := range keys {
+				err = errors.Join(err, end(revoke.SigningKey, k.ID)(t, w))
+			}
+			return err
+		}, nil},
+		"everything": {end(revoke.Everything, revoke.Any), nil},
+		"removed":    {func(t *testing.T, w *world) error { return w.admin.RemoveClient(t.Context(), admin.System, "gate") }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			token := w.token(t, "gate", w.gate(t, "gate"), adminIssuer+"/feed", nil)
+			own := w.gate(t, "gate")
+			token := w.token(t, "gate", own, adminIssuer+"/feed", nil)
 			secret := w.client(t, admin.Client{ID: "guard", Guards: []string{"https://api.example"}})
-			if answer := w.inner("POST", "/inner/keys", token, `{"jwk":`+jwk(t)+`}`); answer.Code != http.StatusOK {
+			key := jwk(t)
+			if answer := w.inner("POST", "/inner/keys", token, `{"jwk":`+key+`}`); answer.Code != http.StatusOK {
 				t.Fatalf("register: %d %s", answer.Code, answer.Body)
 			}
 			for _, step := range []func(*testing.T, *world) error{test.away, test.back} {
@@ -218,7 +233,16 @@ func TestInnerKeysLeaveWithTheirClient(t *testing.T) {
 			if !w.told(t) {
 				t.Error("the feed does not tell guards that keys changed")
 			}
-			if name == "ended as actor" { // its own token is good, and so is the next key
+			switch name { // its own next token is good, and so is the next key, but never the same
+			case "ended", "ended as actor", "as a subject", "one by one", "everything", "disabled", "unmarked":
+				again := w.living(t, "gate", own)
+				for body, want := range map[string]int{key: http.StatusBadRequest, jwk(t): http.StatusOK} {
+					if answer := w.inner("POST", "/inner/keys", again, `{"jwk":`+body+`}`); answer.Code != want {
+						t.Errorf("register %s afterwards: %d %s, want %d", body, answer.Code, answer.Body, want)
+					}
+				}
+			}
+			if name == "ended as actor" || name == "one by one" {
 				return
 			}
 			if answer := w.inner("POST", "/inner/keys", token, `{"jwk":`+jwk(t)+`}`); answer.Code != http.StatusUnauthorized {

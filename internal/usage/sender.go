@@ -2,6 +2,7 @@ package usage
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -48,19 +49,38 @@ func NewSender(instance string, post Post, logger *slog.Logger) *Sender {
 // Saw notes a token whose signature was verified. It never waits.
 func (s *Sender) Saw(kid, id, compact string) {
 	select {
-	case s.queue <- sight{kid, id, compact}:
+	case s.queue <- sight{kid, name(id), compact}:
 	default:
 		s.dropped.Add(1)
 	}
+}
+
+// name stands for the id of a token. One of another length was never issued, whatever
+// else it holds: a hash in its place keeps the report within its bounds, so that a
+// forger cannot have it refused for all the tokens in it.
+func name(id string) string {
+	if len(id) == idLength {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return base64.RawURLEncoding.EncodeToString(sum[:])[:idLength]
 }
 
 // Refused notes a refusal. It never waits: of many at a time some stay in the guard's
 // log alone.
 func (s *Sender) Refused(r Refusal) {
 	select {
-	case s.refusals <- r:
+	case s.refusals <- r.within():
 	default:
 	}
+}
+
+// within cuts off what a report may not hold: a token that is refused can say anything.
+func (r Refusal) within() Refusal {
+	for _, text := range []*string{&r.Receipt, &r.Reason, &r.Detail, &r.KeyID, &r.ID} {
+		*text = strings.ToValidUTF8((*text)[:min(len(*text), longest)], "")
+	}
+	return r
 }
 
 // Run reports until ctx ends.

@@ -93,13 +93,15 @@ func TagIndex(payload []byte, id string) int {
 	return i + len(member) - 1 - tagLength
 }
 
+// longest is what a text of a report may be, in bytes.
+const longest = 256
+
 // Decode reads a report and checks its bounds.
 func Decode(body []byte) (Report, error) {
 	var r Report
 	if err := json.Unmarshal(body, &r); err != nil {
 		return r, fmt.Errorf("usage: report is not JSON: %w", err)
 	}
-	const longest = 256
 	switch {
 	case r.Instance == "" || len(r.Instance) > longest:
 		return r, errors.New("usage: report without an instance")

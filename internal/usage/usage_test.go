@@ -257,3 +257,32 @@ func TestSenderShowsAllOfOneID(t *testing.T) {
 		t.Errorf("shown %q, want %q", i.shown, want)
 	}
 }
+
+// TestLongIDsAreReported: a token whose jti is longer than a report takes does not keep
+// the others from being reported, nor itself.
+func TestLongIDsAreReported(t *testing.T) {
+	long := compact(strings.Repeat("<", 8000))
+	i := &issuer{ask: []string{id(1), name(strings.Repeat("<", 8000))}}
+	run(t, i, func(s *Sender) {
+		s.Saw("k", strings.Repeat("<", 8000), long)
+		s.Saw("k", id(1), compact(id(1)))
+		s.Refused(Refusal{Receipt: "r", Reason: "expired", Detail: strings.Repeat("d", 2000), KeyID: strings.Repeat("k", 2000), ID: strings.Repeat("<", 2000)})
+		time.Sleep(2 * every)
+		synctest.Wait()
+	})
+	if want := []string{long, compact(id(1))}; !slices.Equal(i.shown, want) {
+		t.Errorf("%d tokens shown, want both", len(i.shown))
+	}
+	for _, r := range i.reports {
+		body, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(body); err != nil {
+			t.Errorf("the issuer refuses the report: %v", err)
+		}
+	}
+	if len(i.reports) != 1 || len(i.reports[0].Tokens) != 2 || len(i.reports[0].Refusals) != 1 {
+		t.Errorf("reports = %+v, want one of both tokens and the refusal", i.reports)
+	}
+}
