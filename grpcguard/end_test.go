@@ -232,8 +232,9 @@ func TestCallerLeaves(t *testing.T) {
 		return err
 	}
 	h := newHouse(t, every(), &service{duplex: func(ss grpc.ServerStream) error {
-		handled <- waits["RecvMsg"](ss)
-		return nil
+		err := waits["RecvMsg"](ss)
+		handled <- err
+		return err // it may be told before the guard has seen the caller go
 	}}, settings{server: []grpc.ServerOption{grpc.ChainStreamInterceptor(outer)}})
 	ctx, cancel := context.WithCancel(h.bearer(t, claims("alice")))
 	end := h.begin(t, "both ways", ctx)
