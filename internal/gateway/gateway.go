@@ -191,6 +191,10 @@ func (g *Gateway) guardConfig() guard.Config {
 	}
 	if g.relay != nil {
 		cfg = g.relay.Follow(cfg)
+		if g.mint != nil {
+			refused := cfg.Refused
+			cfg.Refused = func(credential string) { refused(credential); g.mint.again() }
+		}
 	}
 	return cfg
 }

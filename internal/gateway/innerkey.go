@@ -35,7 +35,7 @@ type rhythm struct {
 func (r rhythm) complete() rhythm {
 	return rhythm{
 		cmp.Or(r.register, 6*time.Hour), cmp.Or(r.rotate, 24*time.Hour), cmp.Or(r.settle, 2*time.Minute),
-		cmp.Or(r.hear, time.Second), cmp.Or(r.retry, time.Second), cmp.Or(r.pause, 5*time.Second),
+		cmp.Or(r.hear, time.Second), cmp.Or(r.retry, time.Second), cmp.Or(r.pause, time.Second),
 	}
 }
 
@@ -80,6 +80,7 @@ type minter struct {
 	first    time.Time // when the issuer first took a key of this process; owned by run
 	next     *innerKey // waits for its turn; owned by run
 	asked    bool      // since the last registration; owned by run
+	answered time.Time // when one was made because of that; owned by run
 	failures int       // in a row; owned by run
 }
 
@@ -119,8 +120,8 @@ func (m *minter) ready() bool {
 	}
 }
 
-// again asks for a registration soon: a service did not take a token, perhaps because
-// the issuer dropped the key.
+// again asks for a registration soon: a service did not take a token, or the issuer the
+// gateway's own, perhaps because the key was ended.
 func (m *minter) again() {
 	select {
 	case m.asks <- struct{}{}:
@@ -163,17 +164,21 @@ func (m *minter) step(ctx context.Context) error {
 	now, current := m.cfg.Now(), m.key.Load()
 	due := current.taken.Add(m.rhythm.register)
 	if m.asked {
-		due = current.taken.Add(m.rhythm.pause)
+		due = m.answered.Add(m.rhythm.pause)
 	}
 	if m.first.IsZero() || current.taken.IsZero() || !now.Before(due) { // at the start in any case
 		taken, err := m.register(ctx, current)
 		if errors.Is(err, errKey) {
-			m.key.Store(m.fresh())
+			current = m.fresh()
+			m.key.Store(current)
+			taken, err = m.register(ctx, current)
 		}
 		if err != nil {
 			return err
 		}
-		m.asked = false
+		if m.asked {
+			m.asked, m.answered = false, now
+		}
 		if m.first.IsZero() {
 			m.first = taken.taken
 		}
@@ -212,7 +217,7 @@ func (m *minter) wait(now time.Time) time.Duration {
 	current := m.key.Load()
 	at := current.taken.Add(m.rhythm.register)
 	if m.asked {
-		at = current.taken.Add(m.rhythm.pause)
+		at = m.answered.Add(m.rhythm.pause)
 	}
 	turn := current.made.Add(m.rhythm.rotate)
 	if m.next != nil {
@@ -227,14 +232,27 @@ func (m *minter) wait(now time.Time) time.Duration {
 	return max(0, at.Sub(now))
 }
 
-// errKey is that the issuer does not take this key: another client has it, or pretends to.
+// errKey is that the issuer does not take this key: it was ended, or another client has it,
+// or pretends to.
 var errKey = errors.New("the issuer does not take the key")
+
+// errCredential is that the issuer does not take the token that the gateway showed.
+var errCredential = errors.New("the issuer did not take the gateway's credential")
 
 // register makes a key known to the issuer, or prolongs what it knows. It returns the
 // key as the issuer took it.
 func (m *minter) register(ctx context.Context, k *innerKey) (*innerKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	taken, err := m.present(ctx, k)
+	if errors.Is(err, errCredential) { // what ended the key may have ended it, too
+		taken, err = m.present(ctx, k)
+	}
+	return taken, err
+}
+
+// present is one attempt to register.
+func (m *minter) present(ctx context.Context, k *innerKey) (*innerKey, error) {
 	jwk, err := k.public.Encode()
 	if err != nil {
 		return nil, err
@@ -268,7 +286,7 @@ func (m *minter) register(ctx context.Context, k *innerKey) (*innerKey, error) {
 	switch {
 	case res.StatusCode == http.StatusUnauthorized:
 		m.client.Drop(registering, credential)
-		return nil, errors.New("the issuer did not take the gateway's credential")
+		return nil, errCredential
 	case told.Error == oauth.InvalidRequest:
 		return nil, fmt.Errorf("%w: %s", errKey, oauth.Text(told.Description))
 	case res.StatusCode != http.StatusOK:
