@@ -37,7 +37,7 @@ does nothing.
   kid ID                  tokens that a retired key signed (else: writ key compromise)
   resource URI            tokens for an API
   everything              all tokens and grants; everybody signs in again
-  issued-before TIME      tokens issued before a time, e.g. 2026-11-27T06:00:00Z, or 10m ago`,
+  issued-before TIME      tokens issued before a time, e.g. 2026-11-27T06:00:00Z, or 10m for ten minutes ago`,
 		Example: "  writ revoke jti $(writ token show --claim jti $TOKEN)\n  writ revoke client robot --reason \"key lost\"\n" +
 			"  writ revoke subject alice --step-up\n  writ revoke everything --dry-run",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -225,6 +225,11 @@ func hitText(w io.Writer, h admin.Hit, samples bool, now time.Time) {
 	}
 	for _, uri := range h.Samples.Resources {
 		fmt.Fprintf(w, "  resource %s\n", visible(uri))
+	}
+	all := h.Sessions + h.Grants + h.Clients + h.Resources
+	shown := len(h.Samples.Sessions) + len(h.Samples.Grants) + len(h.Samples.Clients) + len(h.Samples.Resources)
+	if all > shown {
+		fmt.Fprintf(w, "  and %d more\n", all-shown)
 	}
 }
 
