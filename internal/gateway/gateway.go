@@ -125,7 +125,8 @@ type Gateway struct {
 	mint      *minter           // nil without a trust domain
 	transport http.RoundTripper // to upstreams
 	buffers   buffers
-	quiet     *log.Logger // for what httputil has to say
+	quiet     *log.Logger     // for what httputil has to say
+	done      <-chan struct{} // closed when the guard and mint are
 
 	reloading sync.Mutex
 	table     atomic.Pointer[table] // replaced whole by Reload
@@ -168,8 +169,15 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	g.guard = base
+	g.done = base.Done()
 	if g.mint != nil && !cfg.Judging {
-		go g.mint.run(ctx)
+		done := make(chan struct{})
+		g.done = done
+		go func() {
+			g.mint.run(ctx)
+			<-base.Done()
+			close(done)
+		}()
 	}
 	return g, g.Reload(cfg.Routes)
 }
@@ -204,7 +212,7 @@ const stateFile = "guard.state"
 
 // Done is closed some time after the ctx of New ended, when all that outlives
 // it is written. Wait for it before the process ends.
-func (g *Gateway) Done() <-chan struct{} { return g.guard.Done() }
+func (g *Gateway) Done() <-chan struct{} { return g.done }
 
 // State is what the gateway's guard holds.
 func (g *Gateway) State() guard.State { return g.guard.State() }

@@ -82,7 +82,7 @@ func newTown(t testing.TB, change func(*Config)) *town {
 	}
 	server.Config.Handler = town.gateway
 	server.Start()
-	t.Cleanup(func() { cancel(); server.CloseClientConnections(); server.Close() })
+	t.Cleanup(func() { cancel(); server.CloseClientConnections(); server.Close(); <-town.gateway.Done() })
 	soon, stop := context.WithTimeout(ctx, 10*time.Second)
 	defer stop()
 	for _, ready := range []func(context.Context) error{town.gateway.Ready, town.guard.Ready} {
