@@ -2,6 +2,8 @@ package guard
 
 import (
 	"fmt"
+	"reflect"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -202,4 +204,11 @@ func TestConcurrently(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	wg.Wait()
+}
+
+// What a hit reads of a token besides its text is one line of the processor's cache.
+func TestEntryIsOneLine(t *testing.T) {
+	if size := reflect.TypeFor[entry]().Size(); size != 64 && strconv.IntSize == 64 {
+		t.Errorf("an entry takes %d bytes, want 64", size)
+	}
 }

@@ -17,7 +17,14 @@ func (c *Claims) Encode() ([]byte, error) {
 	if c.Workload != "" || c.RequestIP != "" {
 		return nil, errors.New("encode claims: req_wl and rctx are of transaction tokens")
 	}
-	e := encoder{out: make([]byte, 0, 512)}
+	e := begin(c)
+	e.text("jti", c.ID)
+	return e.rest(c, Decode)
+}
+
+// begin writes the claims that both kinds of token begin with.
+func begin(c *Claims) *encoder {
+	e := &encoder{out: make([]byte, 0, 512)}
 	e.open()
 	e.text("iss", c.Issuer)
 	e.text("sub", c.Subject)
@@ -26,8 +33,7 @@ func (c *Claims) Encode() ([]byte, error) {
 	e.date("exp", c.Expiry)
 	e.date("nbf", c.NotBefore)
 	e.date("iat", c.IssuedAt)
-	e.text("jti", c.ID)
-	return e.rest(c, Decode)
+	return e
 }
 
 // rest writes the claims that both kinds of token have, and sees to it that the

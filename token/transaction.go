@@ -79,15 +79,7 @@ func (c *Claims) EncodeTransaction() ([]byte, error) {
 	if c.Confirmation != nil || len(c.Details) > 0 || len(c.Audience) > 1 {
 		return nil, errors.New("encode claims: a transaction token has one audience, no cnf and no authorization_details")
 	}
-	e := encoder{out: make([]byte, 0, 512)}
-	e.open()
-	e.text("iss", c.Issuer)
-	e.text("sub", c.Subject)
-	e.audience(c.Audience)
-	e.text("client_id", c.ClientID)
-	e.date("exp", c.Expiry)
-	e.date("nbf", c.NotBefore)
-	e.date("iat", c.IssuedAt)
+	e := begin(c)
 	e.text("txn", c.ID)
 	e.text("req_wl", c.Workload)
 	if c.RequestIP != "" {

@@ -245,3 +245,15 @@ func TestDisableAlwaysWorks(t *testing.T) {
 		t.Errorf("disable: %v", err)
 	}
 }
+
+// A client without a scope may ask for all there is; its first scope takes something away.
+func TestTheFirstScopeIsNarrower(t *testing.T) {
+	for _, c := range []struct {
+		was, is string
+		want    bool
+	}{{"", "", false}, {"", "read", true}, {"read", "read write", false}, {"read write", "read", true}, {"read", "", true}} {
+		if got := (Client{Scope: c.is}).narrower(Client{Scope: c.was}); got != c.want {
+			t.Errorf("%q after %q: narrower = %t, want %t", c.is, c.was, got, c.want)
+		}
+	}
+}
