@@ -272,6 +272,8 @@ func (e *engine) post(ctx context.Context, credential, path string, body []byte)
 		return nil, fmt.Errorf("%s: %w", url, errCredential)
 	case res.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("%s: %w", url, usage.ErrAbsent)
+	case res.StatusCode/100 == 4 && res.StatusCode != http.StatusRequestTimeout && res.StatusCode != http.StatusTooManyRequests:
+		return nil, fmt.Errorf("%s answered %s: %w", url, res.Status, usage.ErrRefused)
 	case res.StatusCode/100 != 2:
 		return nil, fmt.Errorf("%s answered %s", url, res.Status)
 	}

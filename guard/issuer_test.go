@@ -78,6 +78,7 @@ type issuer struct {
 
 	private bool             // serves no public snapshot
 	asked   http.HandlerFunc // answers introspection; nil: 404
+	told    http.HandlerFunc // answers reports of usage; nil: 404
 
 	mu      sync.Mutex
 	jwks    []byte         // guarded by mu
@@ -203,6 +204,12 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		i.asked(w, r)
+	case "POST /usage":
+		if i.told == nil {
+			http.NotFound(w, r)
+			return
+		}
+		i.told(w, r)
 	case "GET /feed/events":
 		i.log.Events().ServeHTTP(w, r)
 	case "GET /feed/snapshot":

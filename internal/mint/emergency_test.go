@@ -10,6 +10,7 @@ import (
 	"github.com/writ-auth/writ/internal/mint"
 	"github.com/writ-auth/writ/internal/store"
 	"github.com/writ-auth/writ/internal/store/storetest"
+	"github.com/writ-auth/writ/internal/usage"
 )
 
 // compromise replaces a key and returns the one that signs then.
@@ -164,6 +165,27 @@ func TestTagOfReplacedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := other.Verify(compact); err != nil {
+		t.Errorf("Verify = %v, want a good token", err)
+	}
+}
+
+// TestTagOfLateReport: a guard may tell of a token as late as package usage says, and the
+// key of its tag is still known then: no alarm over a token that was issued.
+func TestTagOfLateReport(t *testing.T) {
+	db, c := storetest.New(t, issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	m := start(t, db, c)
+	compact, err := m.Access(claims(c.now, mint.LongestLife), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := compromise(t, db, m, kidOf(t, m, "feed", "signing"), c.now); err != nil { // replaces the tag key
+		t.Fatal(err)
+	}
+	c.now = c.now.Add(mint.LongestLife + mint.Skew + usage.Kept)
+	if err := m.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Verify(compact); err != nil {
 		t.Errorf("Verify = %v, want a good token", err)
 	}
 }

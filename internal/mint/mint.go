@@ -23,6 +23,7 @@ import (
 
 	"github.com/writ-auth/writ/internal/jose"
 	"github.com/writ-auth/writ/internal/store"
+	"github.com/writ-auth/writ/internal/usage"
 )
 
 // LongestLife is the longest an access token may ever live. A revocation rule is
@@ -119,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (*Mint, error) {
 	}
 	m := &Mint{cfg: cfg, plan: schedule{
 		life: cfg.KeyLife, publish: cfg.Publish, deadline: cfg.Deadline,
-		retain: LongestLife + cfg.SetMaxAge + 2*Skew,
+		retain: LongestLife + cfg.SetMaxAge + 2*Skew + usage.Kept, // a guard may tell late of what a key tagged
 	}}
 	if err := m.Reload(ctx); err != nil {
 		return nil, err

@@ -206,7 +206,7 @@ func TestOutageOfTheVault(t *testing.T) {
 		}
 	}
 	second := checked(t, m, c.now)
-	c.now = c.now.Add(25 * time.Hour)
+	c.now = c.now.Add(26 * time.Hour)
 	v.reach(false)
 	if err := m.Rotate(t.Context()); err != nil {
 		t.Errorf("Rotate = %v, want none", err)

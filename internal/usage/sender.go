@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,21 +15,32 @@ import (
 )
 
 // Post sends a JSON body to a path below the issuer and returns the answer's body. An
-// error that is ErrAbsent means that the issuer takes no reports.
+// error that is ErrAbsent means that the issuer takes no reports, one that is ErrRefused
+// that it will not take this one. After any other the same is sent again.
 type Post func(ctx context.Context, path string, body []byte) ([]byte, error)
 
-// ErrAbsent is what Post returns when the issuer has no such endpoint.
-var ErrAbsent = errors.New("usage: the issuer takes no reports")
+// What Post returns when the issuer has no such endpoint, and when it refused what was sent.
+var (
+	ErrAbsent  = errors.New("usage: the issuer takes no reports")
+	ErrRefused = errors.New("usage: the issuer refused the report")
+)
+
+// Kept is how long a sighting waits for an issuer that is away, which keeps what it
+// compares with so much longer than tokens live.
+const Kept = time.Hour
 
 const (
-	queued   = 16384            // sightings that wait; more are dropped and counted
+	queued   = 16384            // sightings that wait, beside one batch; more are dropped and counted
 	every    = time.Second      // between reports
+	longer   = 16 * time.Second // between those that fail, at most
+	tries    = 3                // to show a token, before others have their turn
 	shown    = 16               // tokens shown for one report at most
 	absence  = 10 * time.Minute // before an issuer that takes no reports is asked again
 	patience = 5 * time.Second  // for one request
 )
 
-// A Sender reports sightings in batches, at best: what cannot be sent is dropped.
+// A Sender reports sightings in batches. What cannot be sent waits until the issuer is
+// back, for an hour and as far as there is room; the rest is dropped.
 type Sender struct {
 	instance string
 	post     Post
@@ -36,10 +48,25 @@ type Sender struct {
 	queue    chan sight
 	refusals chan Refusal
 	dropped  atomic.Uint64
+
+	batch  batch         // owned by Run, as are all below
+	pause  time.Duration // that followed the last failure; 0: the last report did not fail
+	next   time.Time     // until when an issuer that failed is left alone
+	silent time.Time     // until when one that takes no reports is
+}
+
+// A batch is what one report tells, until the issuer has it.
+type batch struct {
+	tokens   []sight
+	refusals []Refusal
+	failed   int // times that the first token could not be shown
 }
 
 // sight is a sighting before its digest was computed.
-type sight struct{ kid, id, compact string }
+type sight struct {
+	kid, id, compact string
+	at               time.Time
+}
 
 // NewSender returns a Sender for one process. Run does the rest.
 func NewSender(instance string, post Post, logger *slog.Logger) *Sender {
@@ -49,7 +76,7 @@ func NewSender(instance string, post Post, logger *slog.Logger) *Sender {
 // Saw notes a token whose signature was verified. It never waits.
 func (s *Sender) Saw(kid, id, compact string) {
 	select {
-	case s.queue <- sight{kid, name(id), compact}:
+	case s.queue <- sight{kid, name(id), compact, time.Now()}:
 	default:
 		s.dropped.Add(1)
 	}
@@ -87,72 +114,91 @@ func (r Refusal) within() Refusal {
 func (s *Sender) Run(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	failing := false
-	var silent time.Time // until when an issuer without the endpoint is left alone
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-		}
-		for batch := s.take(); len(batch) > 0 || len(s.refusals) > 0; batch = s.take() {
-			if time.Now().Before(silent) {
-				s.refused()
-				continue // dropped
-			}
-			err := s.report(ctx, batch)
-			switch {
-			case ctx.Err() != nil:
-				return ctx.Err()
-			case errors.Is(err, ErrAbsent):
-				silent = time.Now().Add(absence)
-			case err != nil && !failing:
-				s.logger.Warn("token usage not reported", "error", err)
-			case err == nil && failing:
-				s.logger.Info("token usage reported again")
-			}
-			failing = err != nil && !errors.Is(err, ErrAbsent)
-			if err != nil {
-				s.dropped.Add(uint64(len(batch)))
-				break // the rest waits for the next tick
-			}
+			s.deliver(ctx)
 		}
 	}
 }
 
-// take empties the queue up to one report.
-func (s *Sender) take() []sight {
-	var batch []sight
-	for len(batch) < Most {
-		select {
-		case one := <-s.queue:
-			batch = append(batch, one)
-		default:
-			return batch
+// deliver reports all that waits, up to the first failure.
+func (s *Sender) deliver(ctx context.Context) {
+	for s.fill() {
+		now := time.Now()
+		if now.Before(s.silent) {
+			s.batch = batch{} // dropped
+			continue
+		}
+		if now.Before(s.next) {
+			return
+		}
+		err := s.report(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.settle(err)
+		if err != nil {
+			return
 		}
 	}
-	return batch
 }
 
-// refused empties the queue of refusals.
-func (s *Sender) refused() []Refusal {
-	var all []Refusal
-	for range MostRefusals {
-		select {
-		case r := <-s.refusals:
-			all = append(all, r)
-		default:
-			return all
-		}
+// fill takes what waits, up to one report, once the issuer has the last. It reports
+// whether there is anything to send.
+func (s *Sender) fill() bool {
+	b := &s.batch
+	if len(b.tokens)+len(b.refusals) > 0 {
+		return true
 	}
-	return all
+	for range min(Most, len(s.queue)) {
+		b.tokens = append(b.tokens, <-s.queue)
+	}
+	for range len(s.refusals) {
+		b.refusals = append(b.refusals, <-s.refusals)
+	}
+	return len(b.tokens)+len(b.refusals) > 0
 }
 
-// report sends one batch and shows what the issuer asks to see.
-func (s *Sender) report(ctx context.Context, batch []sight) error {
+// settle decides what becomes of the batch, and when the issuer is asked again.
+func (s *Sender) settle(err error) {
+	away := err != nil && !errors.Is(err, ErrAbsent)
+	switch {
+	case away && s.pause == 0:
+		s.logger.Warn("token usage not reported", "error", err)
+	case err == nil && s.pause > 0:
+		s.logger.Info("token usage reported again")
+	}
+	if away {
+		s.pause = min(longer, max(every, 2*s.pause))
+		s.next = time.Now().Add(s.pause - rand.N(s.pause/4)) // so that many guards do not come at once
+	} else {
+		s.pause = 0
+	}
+	if away && !errors.Is(err, ErrRefused) {
+		return
+	}
+	if err != nil {
+		s.dropped.Add(uint64(len(s.batch.tokens)))
+	}
+	if errors.Is(err, ErrAbsent) {
+		s.silent = time.Now().Add(absence)
+	}
+	s.batch = batch{}
+}
+
+// report sends the batch and shows what the issuer asks to see. Of a batch that the
+// issuer has, only what is still to be shown stays.
+func (s *Sender) report(ctx context.Context) error {
+	b := &s.batch
+	n := len(b.tokens)
+	b.tokens = slices.DeleteFunc(b.tokens, func(one sight) bool { return time.Since(one.at) > Kept })
+	s.dropped.Add(uint64(n - len(b.tokens)))
 	dropped := s.dropped.Load()
-	r := Report{Instance: s.instance, Dropped: dropped, Tokens: []Sighting{}, Refusals: s.refused()}
-	for _, one := range batch {
+	r := Report{Instance: s.instance, Dropped: dropped, Tokens: []Sighting{}, Refusals: b.refusals}
+	for _, one := range b.tokens {
 		r.Tokens = append(r.Tokens, one.sighting())
 	}
 	var answer Answer
@@ -160,13 +206,17 @@ func (s *Sender) report(ctx context.Context, batch []sight) error {
 		return err
 	}
 	s.dropped.Add(^(dropped - 1)) // minus dropped
-	left := shown
-	for _, one := range batch { // only what was reported is shown, and all of one id: a forged token bears a genuine one's
-		if left == 0 || !slices.Contains(answer.Show, one.id) {
-			continue
+	b.refusals = nil
+	// Only what was reported is shown, and all of one id: a forged token bears a genuine one's.
+	b.tokens = slices.DeleteFunc(b.tokens, func(one sight) bool { return !slices.Contains(answer.Show, one.id) })
+	b.tokens = b.tokens[:min(shown, len(b.tokens))]
+	for len(b.tokens) > 0 {
+		err := s.send(ctx, "/usage/token", Evidence{Token: b.tokens[0].compact}, nil)
+		if b.failed++; err != nil && b.failed < tries {
+			return err
 		}
-		left--
-		if err := s.send(ctx, "/usage/token", Evidence{Token: one.compact}, nil); err != nil {
+		b.tokens, b.failed = b.tokens[1:], 0
+		if err != nil {
 			return err
 		}
 	}

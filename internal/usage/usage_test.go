@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,12 +89,23 @@ type issuer struct {
 	reports []Report
 	shown   []string
 	ask     []string // shown for every report
-	err     error
+
+	mu  sync.Mutex
+	err error // guarded by mu; the issuer is away
+}
+
+func (i *issuer) fail(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.err = err
 }
 
 func (i *issuer) post(_ context.Context, path string, body []byte) ([]byte, error) {
-	if i.err != nil {
-		return nil, i.err
+	i.mu.Lock()
+	away := i.err
+	i.mu.Unlock()
+	if away != nil {
+		return nil, away
 	}
 	if path == "/usage/token" {
 		var e Evidence
@@ -224,20 +236,134 @@ func TestSenderLeavesAnIssuerAlone(t *testing.T) {
 	}
 }
 
-// TestSenderGoesOnAfterFailures.
-func TestSenderGoesOnAfterFailures(t *testing.T) {
+// TestSenderKeepsWhatAnIssuerThatIsAwayMissed: each sighting arrives once it is back, once
+// and in order, and so do the refusals of the report that failed first.
+func TestSenderKeepsWhatAnIssuerThatIsAwayMissed(t *testing.T) {
+	i := &issuer{err: errors.New("503 Service Unavailable")}
+	tries := 0
+	run(t, i, func(s *Sender) {
+		s.post = func(ctx context.Context, path string, body []byte) ([]byte, error) {
+			tries++
+			return i.post(ctx, path, body)
+		}
+		s.Refused(Refusal{Receipt: "first", Reason: "expired"})
+		for n := range 10 * 60 {
+			s.Saw("k", id(n), compact(id(n)))
+			time.Sleep(every)
+		}
+		i.fail(nil)
+		time.Sleep(longer + every)
+		synctest.Wait()
+	})
+	next, dropped := 0, uint64(0)
+	for _, r := range i.reports {
+		for _, one := range r.Tokens {
+			if one.ID != id(next) {
+				t.Fatalf("token %s is reported, want %s", one.ID, id(next))
+			}
+			next++
+		}
+		dropped += r.Dropped
+	}
+	if next != 600 || dropped != 0 {
+		t.Errorf("%d of 600 tokens reported, %d dropped, want all", next, dropped)
+	}
+	if first := i.reports[0].Refusals; len(first) != 1 || first[0].Receipt != "first" {
+		t.Errorf("refusals of the first report = %+v, want the one made before", first)
+	}
+	if tries > 10*60/int(longer/time.Second)*2 {
+		t.Errorf("%d reports in ten minutes to an issuer that is away, want fewer and fewer", tries)
+	}
+}
+
+// TestWhatWaitsIsBounded, in number and in age.
+func TestWhatWaitsIsBounded(t *testing.T) {
+	total := func(i *issuer) (tokens int, dropped uint64) {
+		for _, r := range i.reports {
+			tokens, dropped = tokens+len(r.Tokens), dropped+r.Dropped
+		}
+		return tokens, dropped
+	}
 	i := &issuer{err: errors.New("down")}
+	run(t, i, func(s *Sender) {
+		for range 30 {
+			for n := range Most {
+				s.Saw("k", id(n), compact(id(n)))
+			}
+			time.Sleep(every)
+		}
+		i.fail(nil)
+		time.Sleep(longer + every)
+		synctest.Wait()
+	})
+	if tokens, dropped := total(i); tokens != queued+Most || dropped != uint64(30*Most-tokens) {
+		t.Errorf("%d tokens reported and %d dropped of %d, want %d reported", tokens, dropped, 30*Most, queued+Most)
+	}
+	i = &issuer{err: errors.New("down")}
+	run(t, i, func(s *Sender) {
+		s.Saw("k", id(0), compact(id(0)))
+		time.Sleep(Kept / 2)
+		s.Saw("k", id(1), compact(id(1)))
+		time.Sleep(Kept/2 + every)
+		i.fail(nil)
+		time.Sleep(longer + every)
+		synctest.Wait()
+	})
+	if tokens, dropped := total(i); tokens != 1 || dropped != 1 || i.reports[len(i.reports)-1].Tokens[0].ID != id(1) {
+		t.Errorf("reports = %+v, want the token that is not too old, and one dropped", i.reports)
+	}
+}
+
+// TestSenderDropsWhatIsRefused: what the issuer will never take holds up nothing.
+func TestSenderDropsWhatIsRefused(t *testing.T) {
+	i := &issuer{err: fmt.Errorf("400: %w", ErrRefused)}
 	run(t, i, func(s *Sender) {
 		s.Saw("k", id(0), compact(id(0)))
 		time.Sleep(2 * every)
 		synctest.Wait()
-		i.err = nil
+		i.fail(nil)
 		s.Saw("k", id(1), compact(id(1)))
 		time.Sleep(2 * every)
 		synctest.Wait()
 	})
 	if len(i.reports) != 1 || i.reports[0].Dropped != 1 || i.reports[0].Tokens[0].ID != id(1) {
 		t.Errorf("reports = %+v, want one, of the second, that says the first was lost", i.reports)
+	}
+}
+
+// TestSenderShowsAgain: a token that was asked for is shown although the issuer went away
+// just then, and one that the issuer cannot be shown does not hold up the others.
+func TestSenderShowsAgain(t *testing.T) {
+	i := &issuer{ask: []string{id(0), id(1)}}
+	broken := map[string]int{compact(id(0)): 1 << 20, compact(id(1)): 1}
+	run(t, i, func(s *Sender) {
+		s.post = func(ctx context.Context, path string, body []byte) ([]byte, error) {
+			var e Evidence
+			if err := json.Unmarshal(body, &e); err == nil && broken[e.Token] > 0 {
+				broken[e.Token]--
+				return nil, errors.New("503 Service Unavailable")
+			}
+			return i.post(ctx, path, body)
+		}
+		for n := range 3 {
+			s.Saw("k", id(n), compact(id(n)))
+		}
+		s.Refused(Refusal{Receipt: "r", Reason: "expired"})
+		time.Sleep(2 * time.Minute)
+		s.Saw("k", id(3), compact(id(3)))
+		time.Sleep(longer + every)
+		synctest.Wait()
+	})
+	if want := []string{compact(id(1))}; !slices.Equal(i.shown, want) {
+		t.Errorf("shown %q, want %q", i.shown, want)
+	}
+	refusals := 0
+	for _, r := range i.reports {
+		refusals += len(r.Refusals)
+	}
+	last := i.reports[len(i.reports)-1].Tokens
+	if refusals != 1 || len(last) != 1 || last[0].ID != id(3) {
+		t.Errorf("%d refusals reported, last %+v, want one and the token seen last", refusals, last)
 	}
 }
 
