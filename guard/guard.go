@@ -49,7 +49,8 @@ type Config struct {
 	// revocations, so that it can start while the issuer is down; "": nowhere.
 	// One guard writes it, in a directory that is there. What a copy says of
 	// revocations is signed by the issuer, checked again when it is read, and as
-	// old as the issuer's word in it. Key sets are not signed: whoever can write
+	// old as the issuer's word in it; where the clock was put back since, nobody
+	// can tell how old, and the copy is refused. Key sets are not signed: whoever can write
 	// the file can make the guard accept tokens of his own. So it is written with
 	// mode 0600 and, on Unix, refused when it is a link, another user's, or
 	// writable by group or others. It names nobody, but keep it from others all

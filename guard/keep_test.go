@@ -130,6 +130,20 @@ func TestOldFile(t *testing.T) {
 	}
 }
 
+// A clock that was put back since the file was written would make it look as fresh as on
+// the day.
+func TestFileFromTheFuture(t *testing.T) {
+	i := newIssuer(t)
+	path := kept(t, i, nil)
+	back := func(by time.Duration) func(*Config) {
+		return func(c *Config) { c.Now = func() time.Time { return i.now().Add(-by) } }
+	}
+	refused(t, "a minute ahead of the clock", load(t, i, path, back(time.Minute)))
+	if g := load(t, i, path, back(time.Second)); !g.State().Ready {
+		t.Errorf("a second ahead of the clock: refused, %v", g.State().FileError)
+	}
+}
+
 // Whoever puts back an old copy wins no more than an outage: where the issuer can
 // be reached the guard goes on from there, where it cannot the copy is stale.
 func TestReplayedFile(t *testing.T) {

@@ -13,8 +13,10 @@ import (
 	"time"
 )
 
-// leastKept is how much a reader keeps beside the snapshot before it asks for a new one.
-const leastKept = 1 << 20
+const (
+	leastKept = 1 << 20         // bytes that a reader keeps beside the snapshot before it asks for a new one
+	wobble    = 2 * time.Second // that a clock may be put back between two lives of a reader
+)
 
 // kept is what the view can be made of again: the messages of the issuer, as it signed them.
 type kept struct {
@@ -144,10 +146,16 @@ func (r *Reader) Renew(ctx context.Context) error {
 // Restore makes the view out of messages that Kept returned in an earlier life, before Run.
 // Each is checked as if it had come just now, with verify in place of ReaderConfig.Verify, and
 // they count all together or not at all. heard is when the issuer was heard then, by our
-// clock. The view is as old as the issuer's word says; a state that is held already stays.
+// clock: if that is yet to come, the clock was put back since, and nobody can say how old the
+// messages are. The view is as old as the issuer's word says, or as heard says if that is
+// older; a state that is held already stays.
 func (r *Reader) Restore(messages []string, heard time.Time, verify func(compact string) ([]byte, error)) error {
 	if r.View().Ready {
 		return errors.New("feed: a state is held already")
+	}
+	now := r.cfg.Now()
+	if ahead := heard.Sub(now); ahead > wobble {
+		return fmt.Errorf("feed: heard %s from now: the clock was put back since, and the age cannot be known", ahead.Round(time.Second))
 	}
 	trial := &Reader{cfg: r.cfg}
 	trial.cfg.Applied = func(Batch) {}
@@ -169,7 +177,7 @@ func (r *Reader) Restore(messages []string, heard time.Time, verify func(compact
 	if !v.Ready {
 		return errors.New("feed: no snapshot to begin with")
 	}
-	v.Heard = earlier(heard, r.cfg.Now())
+	v.Heard = earlier(heard, now)
 	r.kept.snapshot, r.kept.later, r.kept.beat, r.kept.bytes = trial.kept.snapshot, trial.kept.later, trial.kept.beat, trial.kept.bytes
 	r.view.Store(&v)
 	return nil

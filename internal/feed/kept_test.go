@@ -66,7 +66,8 @@ func TestKeptLeadsToTheSameView(t *testing.T) {
 	}
 }
 
-// Our own clock was wrong, or somebody set it: the older of the two words counts.
+// Our own clock was wrong, or somebody set it: the older of the two words counts. Where it
+// was put back since, how long ago the issuer was heard cannot be known.
 func TestRestoredStateIsNoFresherThanHeard(t *testing.T) {
 	n := newNotary(t)
 	behind := testAsOf.Add(-time.Hour) // our clock, all along
@@ -80,11 +81,17 @@ func TestRestoredStateIsNoFresherThanHeard(t *testing.T) {
 		t.Errorf("age by a clock that is an hour behind = %s, want the ten minutes since it was heard", got)
 	}
 	r = keeper(t, n, "http://unused", behind)
-	if err := r.Restore(messages, testAsOf.Add(time.Hour), n.offline); err != nil {
+	if err := r.Restore(messages, behind.Add(wobble+time.Millisecond), n.offline); err == nil || !strings.Contains(err.Error(), "put back") {
+		t.Errorf("heard in the future: %v, want that the clock was put back", err)
+	}
+	if v := r.View(); v.Ready || r.Kept() != nil {
+		t.Errorf("heard in the future: view = %+v, want an empty one", v)
+	}
+	if err := r.Restore(messages, behind.Add(wobble), n.offline); err != nil {
 		t.Fatal(err)
 	}
 	if v := r.View(); !v.Heard.Equal(behind) {
-		t.Errorf("heard = %s, in the future, want now", v.Heard)
+		t.Errorf("heard = %s, a moment in the future, want now", v.Heard)
 	}
 }
 
