@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/writ-auth/writ/internal/disk"
 )
 
 // The disk copy of a guard's state: a line of JSON, the issuer's signed
@@ -44,53 +46,30 @@ type copyKeys struct {
 }
 
 // writeCopy puts the copy in the place of an older one, whole or not at all.
-func writeCopy(path string, head copyHead, messages []string) (err error) {
-	next := path + ".new"
-	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close() // perhaps again
-			_ = os.Remove(next)
-		}
-	}()
-	sum := sha256.New()
-	out := bufio.NewWriterSize(io.MultiWriter(f, sum), 256<<10)
+func writeCopy(path string, head copyHead, messages []string) error {
 	first, err := json.Marshal(head)
 	if err != nil {
 		return err
 	}
-	_, _ = out.Write(append(first, '\n')) // Flush tells of any error
-	for _, m := range messages {
-		_, _ = out.WriteString(m)
-		_ = out.WriteByte('\n')
-	}
-	if err := out.Flush(); err != nil {
+	return disk.Write(path, func(f io.Writer) error {
+		sum := sha256.New()
+		out := bufio.NewWriterSize(io.MultiWriter(f, sum), 256<<10)
+		_, _ = out.Write(append(first, '\n')) // Flush tells of any error
+		for _, m := range messages {
+			_, _ = out.WriteString(m)
+			_ = out.WriteByte('\n')
+		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		_, err := io.WriteString(f, copySum+hex.EncodeToString(sum.Sum(nil))+"\n")
 		return err
-	}
-	if _, err := f.WriteString(copySum + hex.EncodeToString(sum.Sum(nil)) + "\n"); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(next, path); err != nil {
-		return err
-	}
-	return syncDirectory(filepath.Dir(path))
+	})
 }
 
 // readCopy reads what writeCopy wrote, if nobody else could have written it.
 func readCopy(path, issuer string) (head copyHead, messages []string, err error) {
-	f, err := openPrivate(path)
+	f, err := disk.Open(path, 0o022)
 	if err != nil {
 		return head, nil, err
 	}

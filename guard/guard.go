@@ -119,7 +119,7 @@ type engine struct {
 	replay   dpop.Replay
 	running  registry
 	usage    *usage.Sender // nil without a credential
-	disk     disk
+	disk     copied
 	asker    asker
 	refusals map[string]*atomic.Uint64 // by reason; the map never changes
 

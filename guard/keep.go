@@ -19,8 +19,8 @@ const (
 	keepShare = 50              // of the time, one part is spent writing
 )
 
-// A disk is what the guard knows of its copy on disk.
-type disk struct {
+// copied is what the guard knows of its copy on disk.
+type copied struct {
 	start  time.Time // as-of of the copy the guard began with; zero: it began without
 	mark   mark      // of the copy that is there; owned by keep
 	asOf   time.Time // likewise
