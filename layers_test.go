@@ -64,7 +64,7 @@ var layers = []row{
 	{4, "internal/admin", "oauth scope store mint revoke login client policy ledger signal watch mail"},
 	{5, "internal/server", "oauth scope token guard grant mint revoke login client dpop feed usage status store admin ledger signal watch"},
 	{5, "internal/web", "oauth scope login client revoke grant admin"},
-	{5, "internal/gateway", "oauth scope token guard relay jose model budget usage policy upstream"},
+	{5, "internal/gateway", "oauth scope token guard relay jose model budget disk usage policy upstream"},
 	{6, "internal/envoy", "guard gateway"},
 	{6, "internal/config", "guard server web gateway store mint login"},
 	{6, "internal/demo", "token oauth guard client login relay admin gateway"},

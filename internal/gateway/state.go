@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/writ-auth/writ/internal/disk"
 	"github.com/writ-auth/writ/scope"
 )
 
@@ -41,17 +43,15 @@ func (c *Config) loadKey() (*innerKey, error) {
 		return nil, fmt.Errorf("state directory %s is no directory", c.StateDir)
 	}
 	name := c.keyFile()
-	info, err := os.Stat(name)
+	f, err := disk.Open(name, 0o077)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read kept key: %w", err)
+		return nil, fmt.Errorf("%s, with which tokens are minted: %w: remove it, and the gateway makes another", name, err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("others can read %s, with which tokens are minted: remove it, and the gateway makes another", name)
-	}
-	text, err := os.ReadFile(name)
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, 64<<10))
 	if err != nil {
 		return nil, fmt.Errorf("read kept key: %w", err)
 	}
@@ -84,7 +84,6 @@ func (m *minter) keep() {
 	}
 }
 
-// writeKey renames the file into place, so that whoever sees it sees all of it.
 func (c *Config) writeKey(k *innerKey) error {
 	text, err := json.Marshal(keptKey{
 		Issuer: c.Issuer, ClientID: c.ClientID, TrustDomain: c.TrustDomain, Seed: k.private.Seed(),
@@ -93,17 +92,8 @@ func (c *Config) writeKey(k *innerKey) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(c.StateDir, "inner.key.*") // 0600
-	if err != nil {
+	return disk.Write(c.keyFile(), func(w io.Writer) error {
+		_, err := w.Write(text)
 		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), c.keyFile())
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	})
 }

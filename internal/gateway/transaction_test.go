@@ -472,16 +472,24 @@ func TestKeyIsKept(t *testing.T) {
 			t.Errorf("%s: the key is used, %v, want a new one", name, err)
 		}
 	}
+	elsewhere := cfg
+	elsewhere.StateDir = t.TempDir()
+	if err := os.Symlink(cfg.keyFile(), elsewhere.keyFile()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newMinter(&elsewhere, nil); err == nil {
+		t.Error("a key behind a link is used")
+	}
 	if err := os.Chmod(cfg.keyFile(), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := newMinter(&cfg, nil); err == nil {
 		t.Error("a key that others can read is used")
 	}
-	if err := os.WriteFile(cfg.keyFile(), []byte("{}"), 0o600); err != nil {
+	if err := os.Chmod(cfg.keyFile(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(cfg.keyFile(), 0o600); err != nil {
+	if err := os.WriteFile(cfg.keyFile(), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := newMinter(&cfg, nil); err == nil {
