@@ -15,10 +15,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -63,14 +65,17 @@ func run(ctx context.Context, name, listen, level string) error {
 	if err != nil {
 		return err
 	}
+	if cfg.StateDir, err = own(cfg.StateDir); err != nil {
+		return err
+	}
 	cfg.Logger = log
 	gate, err := gateway.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	var options []grpc.ServerOption
-	if own := file.Gateway.Envoy.TLS; own.Cert != "" {
-		creds, err := credentials.NewServerTLSFromFile(own.Cert, own.Key)
+	if served := file.Gateway.Envoy.TLS; served.Cert != "" {
+		creds, err := credentials.NewServerTLSFromFile(served.Cert, served.Key)
 		if err != nil {
 			return fmt.Errorf("read certificate: %w", err)
 		}
@@ -92,7 +97,28 @@ func run(ctx context.Context, name, listen, level string) error {
 		defer time.AfterFunc(10*time.Second, server.Stop).Stop() // what is under way may end
 		server.GracefulStop()
 	}()
-	return server.Serve(on)
+	err = server.Serve(on)
+	if ctx.Err() == nil {
+		return err
+	}
+	select { // what outlives it is being written
+	case <-gate.Done():
+	case <-time.After(5 * time.Second):
+	}
+	return err
+}
+
+// own is the part of the state directory that is not `writ gateway`'s, which may run
+// beside with the same file: each has a key and a copy of the feed of its own.
+func own(dir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	dir = filepath.Join(dir, "envoy")
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	return dir, nil
 }
 
 func read(name string) (*config.File, error) {

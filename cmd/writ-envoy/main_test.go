@@ -21,7 +21,7 @@ import (
 	"github.com/writ-auth/writ/guardtest"
 )
 
-// configured writes a file with one open route.
+// configured writes a file with one open route, and the state directory "state" beside it.
 func configured(t *testing.T, name, issuer, path string) {
 	t.Helper()
 	secret := name + ".secret"
@@ -30,7 +30,8 @@ func configured(t *testing.T, name, issuer, path string) {
 	}
 	text, err := json.Marshal(map[string]any{"gateway": map[string]any{ // which is YAML, too
 		"issuer": issuer, "url": "http://api.example", "client_id": "gateway", "client_secret_file": secret,
-		"routes": []any{map[string]any{"path": path, "open": true, "upstream": "http://127.0.0.1:1"}},
+		"state_dir": filepath.Join(filepath.Dir(name), "state"),
+		"routes":    []any{map[string]any{"path": path, "open": true, "upstream": "http://127.0.0.1:1"}},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +61,10 @@ func TestServes(t *testing.T) {
 	issuer := guardtest.NewIssuer(t)
 	name, listen := filepath.Join(t.TempDir(), "writ.yaml"), free(t)
 	configured(t, name, issuer.URL(), "/first")
+	state := filepath.Join(filepath.Dir(name), "state")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, name, listen, "error") }()
@@ -100,6 +105,17 @@ func TestServes(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("it does not end")
 	}
+	// Beside it `writ gateway` may run with the same file: its state is not touched.
+	if left, err := os.ReadDir(state); err != nil || len(left) != 1 || left[0].Name() != "envoy" {
+		t.Errorf("the state directory holds %v, %v, want envoy alone", left, err)
+	}
+	info, err := os.Stat(filepath.Join(state, "envoy"))
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("its own part: %v, %v, want a directory of mode 0700", info, err)
+	}
+	if _, err := os.Stat(filepath.Join(state, "envoy", "guard.state")); err != nil {
+		t.Errorf("at its end it keeps nothing: %v", err)
+	}
 }
 
 func question(path string) *authv3.CheckRequest {
@@ -123,6 +139,7 @@ func TestStopsAtTheStart(t *testing.T) {
 		"level":        {gate, "loud", `log level "loud"`},
 		"certificate":  {gate + "  envoy: {tls: {cert: none, key: none}}\n", "", "read certificate"},
 		"unknown key":  {gate + "  envoi: {}\n", "", "is not known"},
+		"no state":     {gate + "  state_dir: /nowhere/at/all\n", "", "state directory"},
 		"broken route": {gate + "  routes: [{path: x, open: true, upstream: 'http://127.0.0.1:1'}]\n", "", "route 1"},
 	} {
 		file := ""
