@@ -51,6 +51,7 @@ type Server struct {
 	admin    *guard.Guard
 	origins  origins
 	streams  streams
+	refusals quota         // that guards tell of
 	again    time.Duration // after which a guard that follows is checked again
 	slow     time.Duration // a request may take no longer, its answer twice that
 }

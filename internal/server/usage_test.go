@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -214,6 +215,64 @@ func TestNeverIssuedAcrossTagKeys(t *testing.T) {
 	s = sighting(t, fresh)
 	if show := w.cfg.Authority.Sighted([]grant.Sighting{{ID: s.ID, Digest: s.Bytes()}}); len(show) != 0 {
 		t.Errorf("asked for %q, which the new tag key tagged", show)
+	}
+}
+
+// TestLyingGuardFillsNoLog: of what one client tells a bounded part is logged each minute,
+// one line says how much was not, and others are not held back.
+func TestLyingGuardFillsNoLog(t *testing.T) {
+	w, log, now := newWorld(t), new(bytes.Buffer), time.Now()
+	w.cfg.Logger, w.cfg.Now = slog.New(slog.NewTextHandler(log, nil)), func() time.Time { return now }
+	tokens := map[string]string{}
+	for _, id := range []string{"liar", "honest"} {
+		secret := w.client(t, admin.Client{ID: id, Guards: []string{"https://api.example"}})
+		tokens[id] = w.token(t, id, secret, adminIssuer+"/feed", nil)
+	}
+	report := func(id string, refusals int) (lines, told int) {
+		r := usage.Report{Instance: "1"}
+		for range refusals {
+			r.Refusals = append(r.Refusals, usage.Refusal{Receipt: "r", Reason: "expired"})
+		}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		q := request("POST", "/usage", nil)
+		q.Body, q.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+		q.Header.Set("Authorization", "Bearer "+tokens[id])
+		if answer := w.do(q); answer.Code != http.StatusOK {
+			t.Fatalf("%d %s", answer.Code, answer.Body)
+		}
+		if strings.Contains(log.String(), `msg="refusals by a guard not logged" client_id=liar count=150`) {
+			told = 150
+		}
+		return strings.Count(log.String(), "guard refused"), told
+	}
+	for n := range 11 {
+		want := usage.MostRefusals
+		if n == 10 {
+			want = 0
+		}
+		if lines, told := report("liar", usage.MostRefusals); lines != want || told != 0 {
+			t.Errorf("report %d: %d lines, %d said to be missing, want %d and nothing said", n+1, lines, told, want)
+		}
+	}
+	if lines, _ := report("liar", 50); lines != 0 {
+		t.Errorf("%d lines of a client that had its share, want none", lines)
+	}
+	if lines, told := report("honest", 3); lines != 3 || told != 0 {
+		t.Errorf("another client: %d lines, %d said to be missing, want 3 and nothing said", lines, told)
+	}
+	now = now.Add(time.Minute)
+	if lines, told := report("honest", 0); lines != 0 || told != 150 {
+		t.Errorf("a minute later: %d lines, %d said to be missing, want that 150 are", lines, told)
+	}
+	if lines, told := report("liar", 3); lines != 3 || told != 0 {
+		t.Errorf("then: %d lines, %d said to be missing, want 3 and nothing said twice", lines, told)
+	}
+	if n := len(w.refusals.told); n != 1 {
+		t.Errorf("%d clients are remembered, want those of this minute", n)
 	}
 }
 
