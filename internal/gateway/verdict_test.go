@@ -99,6 +99,19 @@ func (c *court) welcome(t *testing.T, d *door, w http.ResponseWriter, r *http.Re
 // direct is a service that judges by itself.
 func (c *court) direct(t *testing.T, now func() time.Time) *door {
 	t.Helper()
+	g := c.sdk(t, now)
+	d := &door{name: "SDK", refused: func() map[string]uint64 { return g.State().Refusals }}
+	server := httptest.NewServer(g.Require("orders:read")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.serve(w, guard.From(r.Context()))
+	})))
+	t.Cleanup(server.Close)
+	d.address = strings.TrimPrefix(server.URL, "http://")
+	return d
+}
+
+// sdk is the guard of a service that judges by itself.
+func (c *court) sdk(t *testing.T, now func() time.Time) *guard.Guard {
+	t.Helper()
 	g, err := guard.New(t.Context(), guard.Config{
 		Issuer: c.issuer.URL(), Audience: audience, Credential: c.issuer.Credential,
 		MaxStaleness: time.Hour, Now: now, Logger: slog.New(slog.DiscardHandler),
@@ -109,13 +122,7 @@ func (c *court) direct(t *testing.T, now func() time.Time) *door {
 	if err := g.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	d := &door{name: "SDK", refused: func() map[string]uint64 { return g.State().Refusals }}
-	server := httptest.NewServer(g.Require("orders:read")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d.serve(w, guard.From(r.Context()))
-	})))
-	t.Cleanup(server.Close)
-	d.address = strings.TrimPrefix(server.URL, "http://")
-	return d
+	return g
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
@@ -174,23 +181,28 @@ func (d *door) ask(t *testing.T, request string) answer {
 	if err != nil {
 		t.Fatalf("%s: answer cut: %v", d.name, err)
 	}
-	var reasons []string
-	for reason, n := range d.refused() {
-		for ; n > refused[reason]; n-- {
-			reasons = append(reasons, reason)
-		}
-	}
 	a := answer{
 		challenges: apart(res.Header["Www-Authenticate"]),
 		body:       receipt.ReplaceAllString(strings.TrimSpace(string(body)), `"id":"ID"`),
 		reached:    d.reached.Load() - reached,
 	}
-	why := orNone(strings.Join(reasons, "+"))
+	why := d.why(refused)
 	if d.apart {
 		why = "?"
 	}
 	a.verdict = fmt.Sprintf("%d %s %s", res.StatusCode, orNone(a.code()), why)
 	return a
+}
+
+// why is the reasons that the guard counted since it had counted before.
+func (d *door) why(before map[string]uint64) string {
+	var reasons []string
+	for reason, n := range d.refused() {
+		for ; n > before[reason]; n-- {
+			reasons = append(reasons, reason)
+		}
+	}
+	return orNone(strings.Join(reasons, "+"))
 }
 
 var beginning = regexp.MustCompile(`, (Bearer|DPoP) `)
