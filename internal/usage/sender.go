@@ -32,7 +32,8 @@ const Kept = time.Hour
 const (
 	queued   = 16384            // sightings that wait, beside one batch; more are dropped and counted
 	every    = time.Second      // between reports
-	longer   = 16 * time.Second // between those that fail, at most
+	longer   = 16 * time.Second // between those that fail, at most,
+	shorter  = 2 * time.Second  // and at least: the issuer notes one token of each key in a second
 	tries    = 3                // to show a token, before others have their turn
 	shown    = 16               // tokens shown for one report at most
 	absence  = 10 * time.Minute // before an issuer that takes no reports is asked again
@@ -172,7 +173,7 @@ func (s *Sender) settle(err error) {
 		s.logger.Info("token usage reported again")
 	}
 	if away {
-		s.pause = min(longer, max(every, 2*s.pause))
+		s.pause = min(longer, max(shorter, 2*s.pause))
 		s.next = time.Now().Add(s.pause - rand.N(s.pause/4)) // so that many guards do not come at once
 	} else {
 		s.pause = 0

@@ -336,11 +336,16 @@ func TestSenderDropsWhatIsRefused(t *testing.T) {
 func TestSenderShowsAgain(t *testing.T) {
 	i := &issuer{ask: []string{id(0), id(1)}}
 	broken := map[string]int{compact(id(0)): 1 << 20, compact(id(1)): 1}
+	var last time.Time
 	run(t, i, func(s *Sender) {
 		s.post = func(ctx context.Context, path string, body []byte) ([]byte, error) {
 			var e Evidence
 			if err := json.Unmarshal(body, &e); err == nil && broken[e.Token] > 0 {
 				broken[e.Token]--
+				if gap := time.Since(last); gap <= time.Second {
+					t.Errorf("shown again after %s: the issuer would look past it", gap)
+				}
+				last = time.Now()
 				return nil, errors.New("503 Service Unavailable")
 			}
 			return i.post(ctx, path, body)
@@ -361,9 +366,9 @@ func TestSenderShowsAgain(t *testing.T) {
 	for _, r := range i.reports {
 		refusals += len(r.Refusals)
 	}
-	last := i.reports[len(i.reports)-1].Tokens
-	if refusals != 1 || len(last) != 1 || last[0].ID != id(3) {
-		t.Errorf("%d refusals reported, last %+v, want one and the token seen last", refusals, last)
+	final := i.reports[len(i.reports)-1].Tokens
+	if refusals != 1 || len(final) != 1 || final[0].ID != id(3) {
+		t.Errorf("%d refusals reported, last %+v, want one and the token seen last", refusals, final)
 	}
 }
 
