@@ -79,6 +79,7 @@ type ring struct {
 	vault   map[string]crypto.Signer // those found in the vault, by kid
 	tags    [][]byte                 // tag keys, the current one first
 	keys    []*store.Key
+	proven  proven // tokens checked under these keys
 }
 
 type signer struct {

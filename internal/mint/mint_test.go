@@ -162,8 +162,11 @@ func TestTagCoversEveryClaim(t *testing.T) {
 	} {
 		forged := *genuine
 		change(&forged)
-		if _, err := m.Verify(thief(t, header, &forged)); !errors.Is(err, mint.ErrForged) {
-			t.Errorf("%s changed: Verify = %v, want ErrForged", name, err)
+		stolen := thief(t, header, &forged)
+		for range 2 { // what failed once is not taken for proven
+			if _, err := m.Verify(stolen); !errors.Is(err, mint.ErrForged) {
+				t.Errorf("%s changed: Verify = %v, want ErrForged", name, err)
+			}
 		}
 	}
 	if _, err := m.Verify(thief(t, header, genuine)); err != nil {
