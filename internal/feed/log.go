@@ -42,6 +42,7 @@ type Log struct {
 	whole   snapshot
 	public  snapshot
 	readers atomic.Int64
+	spoke   chan struct{} // capacity 1: a batch was made that says what a heartbeat does
 	stopped chan struct{} // closed when Run ends
 
 	mu    sync.Mutex
@@ -91,6 +92,7 @@ func NewLog(cfg LogConfig) (*Log, error) {
 		cfg:     cfg,
 		public:  snapshot{public: true},
 		wake:    make(chan struct{}),
+		spoke:   make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 	}, nil
 }
@@ -133,6 +135,7 @@ func (l *Log) Append(rules []Plain, head uint64, keysChanged bool) {
 		l.ring, l.bytes, l.base = nil, 0, head
 	} else {
 		l.push(frame{position: head, event: event})
+		l.postpone()
 	}
 	l.awake()
 }
@@ -146,6 +149,18 @@ func (l *Log) push(f frame) {
 		l.bytes -= len(l.ring[0].event)
 		l.ring[0] = frame{} // lets go of the bytes
 		l.ring = l.ring[1:]
+	}
+}
+
+// postpone puts the next heartbeat off to a whole interval from now: the batch that was just
+// made says as much, and readers have enough to do with it. Called under mu.
+func (l *Log) postpone() {
+	if l.cfg.Now().Sub(l.asOf) > freshFor {
+		return
+	}
+	select {
+	case l.spoke <- struct{}{}:
+	default:
 	}
 }
 
@@ -188,18 +203,24 @@ func (l *Log) Subscribers() int { return int(l.readers.Load()) }
 // let go as well. It is called once and returns ctx's error.
 func (l *Log) Run(ctx context.Context) error {
 	defer close(l.stopped)
-	tick := time.NewTicker(l.cfg.Heartbeat)
-	defer tick.Stop()
+	beat, tidy := time.NewTicker(l.cfg.Heartbeat), time.NewTicker(time.Second)
+	defer beat.Stop()
+	defer tidy.Stop()
 	swept := l.cfg.Now()
 	l.pulse(swept) // who waits for this server's return waits no longer
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-l.spoke:
+			beat.Reset(l.cfg.Heartbeat)
+			continue
+		case <-beat.C:
+			l.pulse(l.cfg.Now())
+			continue
+		case <-tidy.C:
 		}
 		now := l.cfg.Now()
-		l.pulse(now)
 		l.whole.expire(now)
 		l.public.expire(now)
 		if now.Sub(swept) >= sweepEvery {

@@ -367,3 +367,45 @@ func TestDeadReaderIsLetGo(t *testing.T) {
 		}
 	})
 }
+
+// TestBatchPostponesHeartbeat: a batch that vouches for the state as a heartbeat does
+// takes its place; one that does not, because the head was not read lately, does not.
+func TestBatchPostponesHeartbeat(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fresh bool
+		want  int // heartbeats after 1.5 s, with batches at 0.8 s
+	}{{"fresh", true, 1}, {"stale", false, 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLog(t, newNotary(t), nil)
+				ctx, cancel := context.WithCancel(t.Context())
+				var running sync.WaitGroup
+				running.Go(func() { _ = l.Run(ctx) }) // ctx's error
+				defer running.Wait()
+				defer cancel()
+				time.Sleep(800 * time.Millisecond)
+				if c.fresh {
+					l.Fresh(0, time.Now())
+				}
+				l.Append([]Plain{plain(1, KindGrant, "g1")}, 1, false)
+				time.Sleep(150 * time.Millisecond)
+				l.Fresh(1, time.Now())
+				time.Sleep(550 * time.Millisecond)
+				l.mu.Lock()
+				beats := l.beats
+				l.mu.Unlock()
+				if beats != c.want {
+					t.Errorf("%d heartbeats in 1.5 s, want %d", beats, c.want)
+				}
+				l.Fresh(1, time.Now())
+				time.Sleep(400 * time.Millisecond)
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				if l.beats != 2 {
+					t.Errorf("%d heartbeats in 1.9 s, want 2", l.beats)
+				}
+			})
+		})
+	}
+}
