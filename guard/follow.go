@@ -167,11 +167,11 @@ func (e *engine) reports(ctx, last context.Context) {
 			return
 		case <-e.report:
 			// Not at once, and not all guards together: what they say must not keep the
-			// issuer from telling the others.
+			// issuer, or the processor that several share, from telling the others.
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(rand.N(coalesce)):
+			case <-time.After(coalesce/2 + rand.N(coalesce/2)):
 			}
 		case <-timer.C:
 		}
