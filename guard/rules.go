@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/writ-auth/writ/internal/feed"
@@ -166,7 +167,7 @@ func (e *engine) hashes(v *feed.View, t *entry) []feed.Value {
 		h = feed.NewHasher(v.Key)
 	}
 	defer e.hashers.Put(h)
-	values := make([]feed.Value, 0, 8)
+	values := make([]feed.Value, 0, bits.OnesCount32(v.Set.Kinds()))
 	for n := range t.claims.Names() {
 		if kind := feed.Kind(n.Kind); v.Set.Has(kind) {
 			values = append(values, h.Hash(kind, n.Issuer, n.Value))
