@@ -118,7 +118,7 @@ func TestUserinfoMethods(t *testing.T) {
 		{"a token without openid, by POST", http.MethodPost, nameless.Access, http.StatusForbidden},
 		{"a token for another resource", http.MethodGet, elsewhere.Access, http.StatusUnauthorized},
 		{"the ID token", http.MethodGet, right.ID, http.StatusUnauthorized},
-		{"a changed token", http.MethodGet, right.Access[:len(right.Access)-2] + "AA", http.StatusUnauthorized},
+		{"a changed token", http.MethodGet, swapSignature(right.Access, nameless.Access), http.StatusUnauthorized},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			q := ask{method: tt.method, path: "/userinfo", header: http.Header{}}

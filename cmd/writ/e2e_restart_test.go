@@ -66,7 +66,12 @@ func TestRestartWithoutTheServer(t *testing.T) {
 	if r := d.send(t, d.as(t, "/revoke", "robot", url.Values{"token": {ended}})); r.status != http.StatusOK {
 		t.Fatalf("revocation: status %d, %s", r.status, r.body)
 	}
-	d.ends(t, time.Second, orders, ended)
+	within(t, time.Second, "the gateway itself refuses the ended token", func() error {
+		if r := d.call(t, http.MethodGet, orders, ended); r.code() != "invalid_token" {
+			return fmt.Errorf("%d %s", r.status, r.body)
+		}
+		return nil
+	})
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func TestFeedChallenges(t *testing.T) {
 	}{
 		{"nothing presented", "", http.StatusUnauthorized, ""},
 		{"no token", "Bearer nothing", http.StatusUnauthorized, "invalid_token"},
-		{"a changed token", "Bearer " + right[:len(right)-2] + "AA", http.StatusUnauthorized, "invalid_token"},
+		{"a changed token", "Bearer " + right[:len(right)-4] + "AAAA", http.StatusUnauthorized, "invalid_token"},
 		{"a token for another resource", "Bearer " + elsewhere, http.StatusUnauthorized, "invalid_token"},
 		{"a bound token", "Bearer " + bound, http.StatusUnauthorized, "invalid_token"},
 		{"an ended token", "Bearer " + ended, http.StatusUnauthorized, "invalid_token"},
