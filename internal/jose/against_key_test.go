@@ -55,7 +55,7 @@ func grafts() []string {
 		`{"n":"` + number(1024, 1) + `"}`, `{"n":"` + number(2047, 1) + `"}`, `{"n":"` + number(2048, 1) + `"}`, `{"n":"` + number(4096, 1) + `"}`, `{"n":"` + number(4097, 1) + `"}`,
 		`{"n":"` + number(2048, 0) + `"}`, `{"n":"` + padded + `"}`, `{"n":"` + strict.EncodeToString(weak.Bytes()) + `"}`,
 		`{"x5c":["AA"]}`, `{"x5c":[]}`, `{"x5c":null}`, `{"x5t":"AA"}`, `{"x5t#S256":"!"}`, `{"x5u":"%"}`, `{"x5u":7,"pub":7}`, `{"x5c":["AA"],"n":"!"}`, `{"x5c":["AA"],"y":"!","pub":"!"}`,
-		`{"x":{"a":1}}`, `{"ext":{"a":1,"a":2}}`, "{\"ext\":\"\xff\"}", `{"ext":"\ud800"}`, `{"ext":1e999}`, `{"KTY":"oct","Kid":7}`,
+		`{"x":{"a":1}}`, `{"ext":{"a":1,"a":2}}`, "{\"ext\":\"\xff\"}", `{"ext":"\ud800"}`, `{"kid":"\ud83d\\\ude00"}`, `{"ext":1e999}`, `{"KTY":"oct","Kid":7}`,
 		`{"ext":` + strings.Repeat(`[`, 31) + strings.Repeat(`]`, 31) + `}`, `{"ext":` + strings.Repeat(`[`, 40) + strings.Repeat(`]`, 40) + `}`,
 		`"kid":"k1",`, `"kty":"EC",`, "\t\"ext\":\"\t\",", `"ext":{"a":1,"a":2},`, `"kid":"a","k\u0069d":"a",`, "\"ext\":\"\xff\",", `}`, ``,
 	}
