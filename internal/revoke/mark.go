@@ -11,23 +11,26 @@ import (
 
 // mark ends in the store what tokens of the order would be issued from again:
 // grants, sessions, and codes on their way. A code redeemed later would open a
-// grant that the rule does not hit.
+// grant that the rule does not hit. What may be a million rows the rule itself ends,
+// see sweeping.
 func mark(tx *store.Tx, o Order) error {
 	switch o.Kind {
-	case Grant, Pair, Client, ProofKey:
-		if err := dropCodes(tx, o); err != nil {
-			return err
-		}
+	case Grant:
 		return markGrants(tx, o)
+	case Pair:
+		subject, client, _ := strings.Cut(o.Value, "\n")
+		return errors.Join(tx.DeleteCodesAt(subject, client), markGrants(tx, o))
 	case Session, Subject:
-		if err := markGrants(tx, o); err != nil {
-			return err
-		}
-		return dropSessions(tx, o)
-	case Everything:
-		return errors.Join(tx.DeleteCodes(), tx.DeleteSessions(), tx.EndGrants(o.Now, o.Reason))
+		return errors.Join(markGrants(tx, o), dropSessions(tx, o))
 	}
 	return nil
+}
+
+// sweeping reports whether the order's entry in the feed also ends grants, sessions and
+// codes: an order about a client, a key or everything has to be short however many there
+// are, or it would fail beside all who refresh meanwhile.
+func (o *Order) sweeping() bool {
+	return o.Effect == End && (o.Kind == Client || o.Kind == ProofKey || o.Kind == Everything)
 }
 
 // afterInnerKey is how long after the end it was published with a key is remembered that
@@ -84,19 +87,6 @@ func markGrants(tx *store.Tx, o Order) error {
 		if err := tx.PutGrant(g); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func dropCodes(tx *store.Tx, o Order) error {
-	switch o.Kind {
-	case Client:
-		return tx.DeleteCodesOf(o.Value)
-	case ProofKey:
-		return tx.DeleteCodesOfKey(o.Value)
-	case Pair:
-		subject, client, _ := strings.Cut(o.Value, "\n")
-		return tx.DeleteCodesAt(subject, client)
 	}
 	return nil
 }

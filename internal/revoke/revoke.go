@@ -119,7 +119,7 @@ func Write(tx *store.Tx, o Order) error {
 	}
 	err := tx.Append(store.Entry{
 		Kind: string(o.Kind), Value: o.Value, Effect: string(o.Effect), Reason: o.Reason,
-		At: o.Now, Before: o.Before, Until: o.Until,
+		At: o.Now, Before: o.Before, Until: o.Until, Sweep: o.sweeping(),
 	})
 	if err != nil {
 		return fmt.Errorf("end %s: %w", o.Kind, err)

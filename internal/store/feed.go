@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -15,10 +16,14 @@ import (
 
 const entryColumns = `kind, value, effect, reason, at, cut, until`
 
-const insertEntry = `INSERT INTO feed (issuer, ` + entryColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+const insertEntry = `INSERT INTO feed (issuer, ` + entryColumns + `, sweep) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
 func (tx *Tx) entryArgs(e Entry) []any {
-	return []any{tx.issuer, e.Kind, e.Value, e.Effect, e.Reason, micros(e.At), micros(e.Before), micros(e.Until)}
+	sweep := 0
+	if e.Sweep {
+		sweep = sweepOpen
+	}
+	return []any{tx.issuer, e.Kind, e.Value, e.Effect, e.Reason, micros(e.At), micros(e.Before), micros(e.Until), sweep}
 }
 
 func scanEntry(r row, e *Entry) error {
@@ -35,6 +40,8 @@ func (tx *Tx) Append(e Entry) error {
 		tx.err = errReadOnly
 	case !storable([]any{e.Kind, e.Value, e.Effect, e.Reason}):
 		tx.err = errText
+	case e.Sweep && !sweeps(e.Kind):
+		tx.err = fmt.Errorf("store: %q is nothing to sweep by", e.Kind)
 	default:
 		tx.entries = append(tx.entries, e)
 	}

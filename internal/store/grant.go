@@ -1,7 +1,5 @@
 package store
 
-import "time"
-
 const grantColumns = `id, user_id, client_id, session_id, scope, resources, acr, amr, key_id, auth_time,
 	created, used, expires, ended, end_reason`
 
@@ -13,7 +11,17 @@ func scanGrant(r row, g *Grant) error {
 
 // Grant finds a grant, living or ended.
 func (tx *Tx) Grant(id string) (*Grant, error) {
-	return one(tx, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE issuer = $1 AND id = $2`, tx.issuer, id)
+	var sweep uint64 // that ended it; 0: none
+	g, err := one(tx, func(r row, g *Grant) error {
+		return r.Scan(&g.ID, &g.UserID, &g.ClientID, &g.SessionID, array[string]{&g.Scope},
+			array[string]{&g.Resources}, &g.ACR, array[string]{&g.AMR}, &g.KeyID, stamp{&g.AuthTime},
+			stamp{&g.Created}, stamp{&g.Used}, stamp{&g.Expires}, stamp{&g.Ended}, &g.EndReason, &sweep)
+	}, `SELECT `+grantColumns+`, COALESCE((SELECT min(f.position) FROM feed f WHERE `+sweptGrant+`), 0)
+		FROM grants g WHERE issuer = $1 AND id = $2`, tx.issuer, id)
+	if err != nil || sweep == 0 || !g.Ended.IsZero() {
+		return g, err
+	}
+	return g, tx.sweptBy(g, sweep)
 }
 
 // PutGrant inserts or replaces a grant. Most often nothing changes that an index holds:
@@ -32,8 +40,12 @@ func (tx *Tx) PutGrant(g *Grant) error {
 	if err != nil || n > 0 {
 		return err
 	}
-	return tx.put(`INSERT INTO grants (issuer, `+grantColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+	rev, err := tx.Head()
+	if err != nil {
+		return err
+	}
+	return tx.put(`INSERT INTO grants (issuer, `+grantColumns+`, rev)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 		ON CONFLICT (issuer, id) DO UPDATE SET user_id = excluded.user_id,
 		client_id = excluded.client_id, session_id = excluded.session_id, scope = excluded.scope,
 		resources = excluded.resources, acr = excluded.acr, amr = excluded.amr,
@@ -42,64 +54,62 @@ func (tx *Tx) PutGrant(g *Grant) error {
 		end_reason = excluded.end_reason`,
 		tx.issuer, g.ID, g.UserID, g.ClientID, g.SessionID, text(g.Scope), text(g.Resources), g.ACR,
 		text(g.AMR), g.KeyID, micros(g.AuthTime), micros(g.Created), micros(g.Used),
-		micros(g.Expires), micros(g.Ended), g.EndReason)
+		micros(g.Expires), micros(g.Ended), g.EndReason, int64(rev))
 }
 
 // GrantsOf lists the living grants of a person, newest first.
 func (tx *Tx) GrantsOf(userID string) ([]*Grant, error) {
-	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
-		WHERE issuer = $1 AND user_id = $2 AND ended = 0 ORDER BY created DESC, id`, tx.issuer, userID)
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
+		WHERE issuer = $1 AND user_id = $2 AND ended = 0 AND NOT `+swept+` ORDER BY created DESC, id`, tx.issuer, userID)
 }
 
 // GrantsOfSession lists the living grants that end with a browser session, newest first.
 func (tx *Tx) GrantsOfSession(sid string) ([]*Grant, error) {
-	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
-		WHERE issuer = $1 AND session_id = $2 AND ended = 0 ORDER BY created DESC, id`, tx.issuer, sid)
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
+		WHERE issuer = $1 AND session_id = $2 AND ended = 0 AND NOT `+swept+` ORDER BY created DESC, id`, tx.issuer, sid)
 }
 
 // GrantsOfClient lists the living grants of a client whose id is greater than after, by id.
 func (tx *Tx) GrantsOfClient(clientID, after string, limit int) ([]*Grant, error) {
-	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
-		WHERE issuer = $1 AND client_id = $2 AND id > $3 AND ended = 0 ORDER BY id LIMIT $4`,
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
+		WHERE issuer = $1 AND client_id = $2 AND id > $3 AND ended = 0 AND NOT `+swept+` ORDER BY id LIMIT $4`,
 		tx.issuer, clientID, after, limit)
 }
 
 // GrantsOfKey lists the living grants whose refresh tokens are bound to a key, by id.
 func (tx *Tx) GrantsOfKey(thumbprint, after string, limit int) ([]*Grant, error) {
-	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
-		WHERE issuer = $1 AND key_id = $2 AND key_id <> '' AND id > $3 AND ended = 0 ORDER BY id LIMIT $4`,
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
+		WHERE issuer = $1 AND key_id = $2 AND key_id <> '' AND id > $3 AND ended = 0 AND NOT `+swept+` ORDER BY id LIMIT $4`,
 		tx.issuer, thumbprint, after, limit)
 }
 
 // LivingGrants lists all living grants whose id is greater than after, by id.
 func (tx *Tx) LivingGrants(after string, limit int) ([]*Grant, error) {
-	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants
-		WHERE issuer = $1 AND id > $2 AND ended = 0 ORDER BY id LIMIT $3`, tx.issuer, after, limit)
-}
-
-// EndGrants ends all living grants.
-func (tx *Tx) EndGrants(now time.Time, reason string) error {
-	return tx.put(`UPDATE grants SET ended = $2, end_reason = $3 WHERE issuer = $1 AND ended = 0`,
-		tx.issuer, micros(now), reason)
+	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
+		WHERE issuer = $1 AND id > $2 AND ended = 0 AND NOT `+swept+` ORDER BY id LIMIT $3`, tx.issuer, after, limit)
 }
 
 const codeColumns = `hash, client_id, user_id, session_id, redirect_uri, challenge, scope, resources, nonce,
 	acr, amr, key_id, auth_time, expires, used, grant_id`
 
-// Code finds an authorization code by its hash, redeemed or not.
+// Code finds an authorization code by its hash, redeemed or not, that no sweep took.
 func (tx *Tx) Code(hash []byte) (*Code, error) {
 	return one(tx, func(r row, c *Code) error {
 		return r.Scan(&c.Hash, &c.ClientID, &c.UserID, &c.SessionID, &c.RedirectURI, &c.Challenge,
 			array[string]{&c.Scope}, array[string]{&c.Resources}, &c.Nonce, &c.ACR,
 			array[string]{&c.AMR}, &c.KeyID, stamp{&c.AuthTime}, stamp{&c.Expires}, stamp{&c.Used},
 			&c.GrantID)
-	}, `SELECT `+codeColumns+` FROM codes WHERE issuer = $1 AND hash = $2`, tx.issuer, hash)
+	}, `SELECT `+codeColumns+` FROM codes g WHERE issuer = $1 AND hash = $2 AND NOT `+swept, tx.issuer, hash)
 }
 
 // PutCode inserts or replaces an authorization code.
 func (tx *Tx) PutCode(c *Code) error {
-	return tx.put(`INSERT INTO codes (issuer, `+codeColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+	rev, err := tx.Head()
+	if err != nil {
+		return err
+	}
+	return tx.put(`INSERT INTO codes (issuer, `+codeColumns+`, rev)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 		ON CONFLICT (issuer, hash) DO UPDATE SET client_id = excluded.client_id,
 		user_id = excluded.user_id, session_id = excluded.session_id,
 		redirect_uri = excluded.redirect_uri, challenge = excluded.challenge, scope = excluded.scope,
@@ -108,27 +118,12 @@ func (tx *Tx) PutCode(c *Code) error {
 		expires = excluded.expires, used = excluded.used, grant_id = excluded.grant_id`,
 		tx.issuer, c.Hash, c.ClientID, c.UserID, c.SessionID, c.RedirectURI, c.Challenge,
 		text(c.Scope), text(c.Resources), c.Nonce, c.ACR, text(c.AMR), c.KeyID,
-		micros(c.AuthTime), micros(c.Expires), micros(c.Used), c.GrantID)
-}
-
-// DeleteCodesOf removes the authorization codes of a client, redeemed or not.
-func (tx *Tx) DeleteCodesOf(clientID string) error {
-	return tx.put(`DELETE FROM codes WHERE issuer = $1 AND client_id = $2`, tx.issuer, clientID)
+		micros(c.AuthTime), micros(c.Expires), micros(c.Used), c.GrantID, int64(rev))
 }
 
 // DeleteCodesAt removes the authorization codes of a person for a client.
 func (tx *Tx) DeleteCodesAt(userID, clientID string) error {
 	return tx.put(`DELETE FROM codes WHERE issuer = $1 AND user_id = $2 AND client_id = $3`, tx.issuer, userID, clientID)
-}
-
-// DeleteCodesOfKey removes the authorization codes that are bound to a key.
-func (tx *Tx) DeleteCodesOfKey(thumbprint string) error {
-	return tx.put(`DELETE FROM codes WHERE issuer = $1 AND key_id = $2`, tx.issuer, thumbprint)
-}
-
-// DeleteCodes removes all authorization codes.
-func (tx *Tx) DeleteCodes() error {
-	return tx.put(`DELETE FROM codes WHERE issuer = $1`, tx.issuer)
 }
 
 const refreshColumns = `hash, grant_id, client_id, created, expires, spent, successor_hash, successor`

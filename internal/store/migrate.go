@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,7 +42,13 @@ func migrate(q querier, d dialect, kind string, now time.Time) error {
 			`give "writ %s" a database of its own (WRIT_DATABASE)`, mark, kind, kind)
 	}
 	for ; version < len(migrations); version++ {
-		if err := apply(q, d.render(migrations[version])); err != nil {
+		script := d.render(migrations[version])
+		if strings.Contains(script, "{head}") {
+			if script, err = withHead(q, script); err != nil {
+				return err
+			}
+		}
+		if err := apply(q, script); err != nil {
 			return fmt.Errorf("migrate schema to version %d: %w", version+1, err)
 		}
 		if _, err := q.exec(`UPDATE store SET version = $1`, version+1); err != nil {
@@ -49,6 +56,17 @@ func migrate(q querier, d dialect, kind string, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// withHead puts the newest position of all feeds into a migration: what is there now was
+// opened before whatever comes.
+func withHead(q querier, script string) (string, error) {
+	var head uint64
+	err := q.query(func(r row) error { return r.Scan(&head) }, `SELECT COALESCE(max(position), 0) FROM feed`)
+	if err != nil {
+		return "", fmt.Errorf("read head of the feed: %w", err)
+	}
+	return strings.ReplaceAll(script, "{head}", strconv.FormatUint(head, 10)), nil
 }
 
 // apply runs the statements of a migration one by one.

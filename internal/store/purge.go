@@ -42,7 +42,7 @@ var purges = []struct {
 		WHERE issuer = $1 AND expires > 0 AND expires < $2 ORDER BY expires LIMIT $3)`},
 	// The newest entry of the feed stays whatever its age, so that the head never goes back.
 	{0, `DELETE FROM feed WHERE issuer = $1 AND position IN (SELECT position FROM feed
-		WHERE issuer = $1 AND until > 0 AND until < $2
+		WHERE issuer = $1 AND until > 0 AND until < $2 AND sweep <> 1
 		AND position < (SELECT max(position) FROM feed WHERE issuer = $1)
 		ORDER BY until LIMIT $3)`},
 	{time.Hour, `DELETE FROM feed WHERE issuer = $1 AND position IN (SELECT position FROM feed
@@ -82,9 +82,12 @@ func (d *DB) Purge(ctx context.Context, now time.Time, limit int) (int, error) {
 	return total, nil
 }
 
-// sweep purges until ctx ends. Replicas do so at moments of their own.
-func (d *DB) sweep(ctx context.Context) {
+// tidy settles and purges until ctx ends. Replicas do so at moments of their own.
+func (d *DB) tidy(ctx context.Context) {
 	for sleep(ctx, purgeEvery/2+rand.N(purgeEvery)) == nil {
+		if err := d.Settle(ctx, d.cfg.Now(), purgeLimit); err != nil && !errors.Is(err, ctx.Err()) {
+			d.cfg.Logger.Warn("write what was ended", "error", err)
+		}
 		for {
 			n, err := d.Purge(ctx, d.cfg.Now(), purgeLimit)
 			if err != nil && !errors.Is(err, ctx.Err()) {

@@ -160,6 +160,7 @@ type Entry struct {
 	At       time.Time
 	Before   time.Time // of a rule about a time, zero else
 	Until    time.Time // when no token it hits can be alive; zero for config and key
+	Sweep    bool      // it also ends what it names in the store, however much that is
 }
 
 // Audit is one line of what was done by whom.

@@ -13,7 +13,7 @@ func (d *DB) Run(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		d.sweep(ctx)
+		d.tidy(ctx)
 	}()
 	err := d.back.run(ctx, d.wake)
 	<-done

@@ -36,7 +36,7 @@ func (d dialect) render(sql string) string {
 // migrations bring a store from version i to i+1. They only ever grow at the end, and only
 // expand: the binary before must run on the schema after, because replicas are replaced
 // one by one. What is no longer used is dropped a release later.
-var migrations = []string{migration1, migration2, migration3}
+var migrations = []string{migration1, migration2, migration3, migration4}
 
 // migration1 holds times and durations in microseconds, times since 1970 UTC with 0 for
 // none, and lists as JSON arrays. Every key starts with the issuer.
@@ -190,4 +190,15 @@ CREATE TABLE inner_keys (
 	PRIMARY KEY (issuer, client_id, kid)
 ) {tail};
 CREATE INDEX inner_keys_expires ON inner_keys (issuer, expires);
+`
+
+// migration4 says of grants, sessions and codes after which position of the feed they were
+// opened, and of an entry whether it is a sweep (see sweep.go).
+const migration4 = `
+ALTER TABLE grants ADD COLUMN rev BIGINT NOT NULL DEFAULT {head};
+ALTER TABLE sessions ADD COLUMN rev BIGINT NOT NULL DEFAULT {head};
+ALTER TABLE codes ADD COLUMN rev BIGINT NOT NULL DEFAULT {head};
+
+ALTER TABLE feed ADD COLUMN sweep BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX feed_sweep ON feed (issuer, kind, value, position) WHERE sweep > 0;
 `

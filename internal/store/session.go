@@ -11,26 +11,30 @@ func scanSession(r row, s *Session) error {
 
 // Session finds a browser session by id.
 func (tx *Tx) Session(id string) (*Session, error) {
-	return one(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions WHERE issuer = $1 AND id = $2`,
-		tx.issuer, id)
+	return one(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions g
+		WHERE issuer = $1 AND id = $2 AND NOT `+sweptWithAll, tx.issuer, id)
 }
 
 // SessionBySecret finds a browser session by the hash of its cookie's value.
 func (tx *Tx) SessionBySecret(hash []byte) (*Session, error) {
-	return one(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions WHERE issuer = $1 AND secret_hash = $2`,
-		tx.issuer, hash)
+	return one(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions g
+		WHERE issuer = $1 AND secret_hash = $2 AND NOT `+sweptWithAll, tx.issuer, hash)
 }
 
 // PutSession inserts or replaces a browser session.
 func (tx *Tx) PutSession(s *Session) error {
-	return tx.put(`INSERT INTO sessions (issuer, `+sessionColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+	rev, err := tx.Head()
+	if err != nil {
+		return err
+	}
+	return tx.put(`INSERT INTO sessions (issuer, `+sessionColumns+`, rev)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 		ON CONFLICT (issuer, id) DO UPDATE SET secret_hash = excluded.secret_hash,
 		user_id = excluded.user_id, acr = excluded.acr, amr = excluded.amr,
 		auth_time = excluded.auth_time, created = excluded.created, seen = excluded.seen,
 		expires = excluded.expires, address = excluded.address, user_agent = excluded.user_agent`,
 		tx.issuer, s.ID, s.SecretHash, s.UserID, s.ACR, text(s.AMR), micros(s.AuthTime),
-		micros(s.Created), micros(s.Seen), micros(s.Expires), s.Address, s.UserAgent)
+		micros(s.Created), micros(s.Seen), micros(s.Expires), s.Address, s.UserAgent, int64(rev))
 }
 
 // DeleteSession removes a browser session; its grants stay.
@@ -40,20 +44,15 @@ func (tx *Tx) DeleteSession(id string) error {
 
 // SessionsOf lists the browser sessions of a person, newest first.
 func (tx *Tx) SessionsOf(userID string) ([]*Session, error) {
-	return list(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions WHERE issuer = $1 AND user_id = $2
-		ORDER BY created DESC, id`, tx.issuer, userID)
+	return list(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions g
+		WHERE issuer = $1 AND user_id = $2 AND NOT `+sweptWithAll+` ORDER BY created DESC, id`, tx.issuer, userID)
 }
 
 // Sessions lists all browser sessions that are good at now and whose id is greater than
 // after, by id.
 func (tx *Tx) Sessions(now time.Time, after string, limit int) ([]*Session, error) {
-	return list(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions
-		WHERE issuer = $1 AND id > $2 AND expires > $3 ORDER BY id LIMIT $4`, tx.issuer, after, micros(now), limit)
-}
-
-// DeleteSessions removes all browser sessions.
-func (tx *Tx) DeleteSessions() error {
-	return tx.put(`DELETE FROM sessions WHERE issuer = $1`, tx.issuer)
+	return list(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions g
+		WHERE issuer = $1 AND id > $2 AND expires > $3 AND NOT `+sweptWithAll+` ORDER BY id LIMIT $4`, tx.issuer, after, micros(now), limit)
 }
 
 const flowColumns = `id, browser_hash, request, consent, consent_session, created, expires`

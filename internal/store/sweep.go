@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// A sweep ends very much at once: an entry of the feed, one row, by which all grants and
+// codes of a client, or with a key, or all there are with all sessions, count as ended that
+// were opened before it. Every reader sees them so from its commit on; the rows themselves
+// are written later, in small pieces. An Update that wrote a million of them would never
+// end beside others that refresh.
+//
+// Before means: rev, the head of the feed that the Update knew when it made the row, is
+// lower than the entry's position. So a grant opened by an Update that did not see the
+// sweep is ended by it, whichever of the two commits first.
+const (
+	sweepOpen    = 1 // rows are still to be written
+	sweepSettled = 2
+)
+
+// sweeps reports whether entries of this kind may be sweeps; kinds are spelled as package
+// feed does.
+func sweeps(kind string) bool { return kind == "everything" || kind == "client" || kind == "jkt" }
+
+// The conditions under which a row g of grants or codes, or of sessions, was swept by an
+// entry f.
+const (
+	sweptGrant = `f.issuer = g.issuer AND f.sweep > 0 AND f.position > g.rev AND (f.kind = 'everything'
+		OR f.kind = 'client' AND f.value = g.client_id OR f.kind = 'jkt' AND f.value = g.key_id)`
+	sweptSession = `f.issuer = g.issuer AND f.sweep > 0 AND f.position > g.rev AND f.kind = 'everything'`
+
+	swept        = `EXISTS (SELECT 1 FROM feed f WHERE ` + sweptGrant + `)`
+	sweptWithAll = `EXISTS (SELECT 1 FROM feed f WHERE ` + sweptSession + `)`
+)
+
+// sweptBy fills in when and why a grant was swept.
+func (tx *Tx) sweptBy(g *Grant, position uint64) error {
+	return tx.query(func(r row) error { return r.Scan(stamp{&g.Ended}, &g.EndReason) },
+		`SELECT at, reason FROM feed WHERE issuer = $1 AND position = $2`, tx.issuer, int64(position))
+}
+
+// settleAfter is how old a sweep is before its rows are written: longer than any Update
+// takes, so that none opened before it is still on its way.
+const settleAfter = 5 * time.Minute
+
+// Settle writes what sweeps ended, at most limit rows an Update, until all is written or
+// ctx ends.
+func (d *DB) Settle(ctx context.Context, now time.Time, limit int) error {
+	var open []Entry
+	err := d.View(ctx, func(tx *Tx) (err error) {
+		open, err = values(list(tx, scanEntry, `SELECT position, `+entryColumns+` FROM feed
+			WHERE issuer = $1 AND sweep = 1 AND at < $2 ORDER BY position`, tx.issuer, micros(now.Add(-settleAfter))))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range open {
+		if err := d.settle(ctx, e, limit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle writes what one sweep ended, and then that it did. Codes are left out: they are
+// gone long before their sweep is.
+func (d *DB) settle(ctx context.Context, e Entry, limit int) error {
+	parts := []part{{
+		`grants`, `UPDATE grants SET ended = $6, end_reason = $7`, []any{micros(e.At), e.Reason}, ` AND ended = 0` + of[e.Kind],
+	}}
+	if e.Kind == "everything" {
+		parts = append(parts, part{`sessions`, `DELETE FROM sessions`, nil, of[e.Kind]})
+	}
+	for _, p := range parts {
+		if err := d.settlePart(ctx, e, p, limit); err != nil {
+			return err
+		}
+	}
+	return d.Update(ctx, func(tx *Tx) error {
+		return tx.put(`UPDATE feed SET sweep = 2 WHERE issuer = $1 AND position = $2`, tx.issuer, int64(e.Position))
+	})
+}
+
+// A part of what a sweep ended: rows of one table, and what becomes of them.
+type part struct {
+	table, write string
+	args         []any // of write, from $6
+	which        string
+}
+
+// of says in SQL which rows the value of an entry of a kind names.
+var of = map[string]string{
+	"client": ` AND client_id = $4`, "jkt": ` AND key_id = $4 AND key_id <> ''`, "everything": ` AND $4 = '*'`,
+}
+
+// settlePart goes through the rows by id, so that none is looked at twice.
+func (d *DB) settlePart(ctx context.Context, e Entry, p part, limit int) error {
+	where := ` WHERE issuer = $1 AND id > $2 AND rev < $3` + p.which
+	args := []any{d.cfg.Issuer, "", int64(e.Position), e.Value}
+	for {
+		var last string // id of this piece; "": there is no more
+		err := d.Update(ctx, func(tx *Tx) error {
+			err := tx.query(func(r row) error { return r.Scan(&last) }, `SELECT COALESCE(max(id), '') FROM
+				(SELECT id FROM `+p.table+where+` ORDER BY id LIMIT $5) AS piece`, append(args, limit)...)
+			if err != nil || last == "" {
+				return err
+			}
+			_, err = tx.exec(p.write+where+` AND id <= $5`, append(append(args, last), p.args...)...)
+			return err
+		})
+		if err != nil || last == "" {
+			return err
+		}
+		args[1] = last
+		if err := sleep(ctx, purgeRest); err != nil {
+			return err
+		}
+	}
+}
