@@ -171,7 +171,11 @@ func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) er
 	} else {
 		fmt.Fprintf(w, "%s: %s, at position %d of the feed.\n", did, what, e.Position)
 	}
-	hitText(w, e.Hit, e.DryRun, now)
+	if e.Uncounted {
+		fmt.Fprintln(w, "What it hit could not be counted: the server's log says why.")
+	} else {
+		hitText(w, e.Hit, e.DryRun, now)
+	}
 	if e.DryRun {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/writ-auth/writ/internal/mint"
@@ -35,10 +36,11 @@ func Kinds() []string {
 type Ended struct {
 	Hit
 	DryRun    bool    `json:"dry_run"`
-	Position  uint64  `json:"position"`           // of the rule in the feed; 0 after a dry run
-	Confirmed int     `json:"confirmed"`          // guards that said they obey it
-	After     float64 `json:"confirmed_after_ms"` // milliseconds until the last of them did
-	Unreached []Guard `json:"unreached"`          // guards that did not say so in time
+	Uncounted bool    `json:"uncounted,omitempty"` // it stands, but what it hit could not be counted
+	Position  uint64  `json:"position"`            // of the rule in the feed; 0 after a dry run
+	Confirmed int     `json:"confirmed"`           // guards that said they obey it
+	After     float64 `json:"confirmed_after_ms"`  // milliseconds until the last of them did
+	Unreached []Guard `json:"unreached"`           // guards that did not say so in time
 }
 
 const maxReason = 200 // characters
@@ -52,17 +54,9 @@ func (a *Admin) End(ctx context.Context, by By, r Revocation) (*Ended, error) {
 		return nil, err
 	}
 	out := &Ended{DryRun: r.DryRun, Unreached: []Guard{}}
-	err = a.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		reach, err := revoke.Measure(tx, o)
-		if err == nil {
-			out.Hit = viewReach(reach)
-		}
-		if err == nil && o.Kind == revoke.SigningKey {
-			err = endable(tx, o.Value)
-		}
-		return err
-	})
-	if err != nil || r.DryRun {
+	counted := a.count(ctx, o)
+	if r.DryRun {
+		out.Hit, err = counted()
 		return out, err
 	}
 	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) error {
@@ -74,6 +68,7 @@ func (a *Admin) End(ctx context.Context, by By, r Revocation) (*Ended, error) {
 		return revoke.Write(tx, o)
 	})
 	if err != nil {
+		_, _ = counted()
 		return nil, err
 	}
 	err = a.cfg.DB.View(ctx, func(tx *store.Tx) error {
@@ -84,11 +79,46 @@ func (a *Admin) End(ctx context.Context, by By, r Revocation) (*Ended, error) {
 		return err
 	})
 	if err != nil {
+		_, _ = counted()
 		return nil, err
 	}
 	heard := a.await(ctx, out.Position)
+	if out.Hit, err = counted(); err != nil { // the order stands whatever comes of it
+		a.cfg.Logger.Warn("what a revocation hit was not counted", "kind", o.Kind, "position", out.Position, "error", err)
+		out.Uncounted = true
+	}
 	out.Confirmed, out.Unreached, out.After = heard.confirmed, heard.unreached, milliseconds(heard.after)
 	return out, nil
+}
+
+// count begins to count what o would hit as things stand when it returns, and returns how to
+// wait for the outcome, which has to be called. Counting a million grants takes seconds,
+// and the order itself must not wait for it.
+func (a *Admin) count(ctx context.Context, o revoke.Order) (outcome func() (Hit, error)) {
+	begun, done := make(chan struct{}), make(chan struct{})
+	var hit Hit
+	var err error
+	go func() {
+		defer close(done)
+		begin := sync.OnceFunc(func() { close(begun) })
+		defer begin()
+		err = a.cfg.DB.View(ctx, func(tx *store.Tx) error {
+			if _, err := tx.Head(); err != nil { // the first thing read decides what is seen
+				return err
+			}
+			begin()
+			reach, err := revoke.Measure(tx, o)
+			if err == nil {
+				hit = viewReach(reach)
+			}
+			if err == nil && o.Kind == revoke.SigningKey {
+				err = endable(tx, o.Value)
+			}
+			return err
+		})
+	}()
+	<-begun
+	return func() (Hit, error) { <-done; return hit, err }
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Round(100*time.Microsecond)) / 1e6 }

@@ -193,7 +193,8 @@ CREATE INDEX inner_keys_expires ON inner_keys (issuer, expires);
 `
 
 // migration4 says of grants, sessions and codes after which position of the feed they were
-// opened, and of an entry whether it is a sweep (see sweep.go).
+// opened, and of an entry whether it is a sweep (see sweep.go). The binary before refreshes
+// from what a sweep ended until that is written.
 const migration4 = `
 ALTER TABLE grants ADD COLUMN rev BIGINT NOT NULL DEFAULT {head};
 ALTER TABLE sessions ADD COLUMN rev BIGINT NOT NULL DEFAULT {head};
