@@ -151,9 +151,10 @@ func nudge(c chan struct{}) {
 }
 
 const (
-	coalesce    = 50 * time.Millisecond // in which news are told of together
-	reportEvery = 30 * time.Second      // without news
-	retryAfter  = time.Second           // after a report that did not arrive
+	coalesce    = 50 * time.Millisecond  // in which news are told of together
+	reportGap   = 500 * time.Millisecond // at least, where news come all the time: people sign out all day
+	reportEvery = 30 * time.Second       // without news
+	retryAfter  = time.Second            // after a report that did not arrive
 )
 
 // reports tells the issuer what this guard holds, so that whoever ends a token
@@ -161,6 +162,7 @@ const (
 // may arrive until last does.
 func (e *engine) reports(ctx, last context.Context) {
 	failing := false
+	var told time.Time
 	for timer := time.NewTimer(reportEvery); ; {
 		select {
 		case <-ctx.Done():
@@ -171,7 +173,7 @@ func (e *engine) reports(ctx, last context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(coalesce/2 + rand.N(coalesce/2)):
+			case <-time.After(max(coalesce/2, reportGap-time.Since(told)) + rand.N(coalesce/2)):
 			}
 		case <-timer.C:
 		}
@@ -179,6 +181,7 @@ func (e *engine) reports(ctx, last context.Context) {
 			timer.Reset(reportEvery)
 			continue
 		}
+		told = time.Now()
 		err := e.tell(last, false)
 		if errors.Is(err, errCredential) {
 			err = e.tell(last, false) // with another: the key that signed this one may just have been ended

@@ -20,7 +20,7 @@ func revoked(many int, goal float64) func(context.Context, rig, time.Duration) (
 		if err != nil {
 			return Result{}, err
 		}
-		return refusals(ctx, r.Issuer, guards, d, goal)
+		return refusals(ctx, r.Issuer, guards, longer*d, goal)
 	}
 }
 
@@ -45,10 +45,10 @@ func revokedLoaded(ctx context.Context, r rig, d time.Duration) (Result, error) 
 	}
 	over := make(chan outcome, 1)
 	go func() {
-		l, err := Load{Target: p.gateOrigin, Connections: 32, Time: d, Next: Around([][]byte{Request(compact)}), Want: http.StatusOK}.Run()
+		l, err := Load{Target: p.gateOrigin, Connections: 32, Time: longer * d, Next: Around([][]byte{Request(compact)}), Want: http.StatusOK}.Run()
 		over <- outcome{l, err}
 	}()
-	result, err := refusals(ctx, r.Issuer, guards, d, 25)
+	result, err := refusals(ctx, r.Issuer, guards, longer*d, 25)
 	load := <-over
 	result.Note += fmt.Sprintf("; meanwhile 32 connections kept a gateway on the same processors busy with %.0f req/s", load.Rate())
 	return result, errors.Join(err, load.err)
@@ -72,8 +72,11 @@ func crowd(ctx context.Context, i *Issuer, many int) ([]*guard.Guard, error) {
 }
 
 // calm is how long the guards are left alone before each revocation: their reports of the
-// one before come within 50 ms.
-const calm = 100 * time.Millisecond
+// one before come within 50 ms, and of one soon after it within half a second.
+const calm = 600 * time.Millisecond
+
+// longer is how much more time revocations get than other figures: most of it is calm.
+const longer = 3
 
 // refusals revokes one token after another, each once every guard has accepted it.
 func refusals(ctx context.Context, i *Issuer, guards []*guard.Guard, d time.Duration, goal float64) (Result, error) {
