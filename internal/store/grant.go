@@ -16,12 +16,12 @@ func (tx *Tx) Grant(id string) (*Grant, error) {
 		return r.Scan(&g.ID, &g.UserID, &g.ClientID, &g.SessionID, array[string]{&g.Scope},
 			array[string]{&g.Resources}, &g.ACR, array[string]{&g.AMR}, &g.KeyID, stamp{&g.AuthTime},
 			stamp{&g.Created}, stamp{&g.Used}, stamp{&g.Expires}, stamp{&g.Ended}, &g.EndReason, &sweep)
-	}, `SELECT `+grantColumns+`, COALESCE((SELECT min(f.position) FROM feed f WHERE `+sweptGrant+`), 0)
+	}, `SELECT `+grantColumns+`, COALESCE(`+sweptBy+`, 0)
 		FROM grants g WHERE issuer = $1 AND id = $2`, tx.issuer, id)
 	if err != nil || sweep == 0 || !g.Ended.IsZero() {
 		return g, err
 	}
-	return g, tx.sweptBy(g, sweep)
+	return g, tx.swept(g, sweep)
 }
 
 // PutGrant inserts or replaces a grant. Most often nothing changes that an index holds:
@@ -60,33 +60,33 @@ func (tx *Tx) PutGrant(g *Grant) error {
 // GrantsOf lists the living grants of a person, newest first.
 func (tx *Tx) GrantsOf(userID string) ([]*Grant, error) {
 	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
-		WHERE issuer = $1 AND user_id = $2 AND ended = 0 AND NOT `+swept+` ORDER BY created DESC, id`, tx.issuer, userID)
+		WHERE issuer = $1 AND user_id = $2 AND ended = 0 AND `+unswept+` ORDER BY created DESC, id`, tx.issuer, userID)
 }
 
 // GrantsOfSession lists the living grants that end with a browser session, newest first.
 func (tx *Tx) GrantsOfSession(sid string) ([]*Grant, error) {
 	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
-		WHERE issuer = $1 AND session_id = $2 AND ended = 0 AND NOT `+swept+` ORDER BY created DESC, id`, tx.issuer, sid)
+		WHERE issuer = $1 AND session_id = $2 AND ended = 0 AND `+unswept+` ORDER BY created DESC, id`, tx.issuer, sid)
 }
 
 // GrantsOfClient lists the living grants of a client whose id is greater than after, by id.
 func (tx *Tx) GrantsOfClient(clientID, after string, limit int) ([]*Grant, error) {
 	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
-		WHERE issuer = $1 AND client_id = $2 AND id > $3 AND ended = 0 AND NOT `+swept+` ORDER BY id LIMIT $4`,
+		WHERE issuer = $1 AND client_id = $2 AND id > $3 AND ended = 0 AND `+unswept+` ORDER BY id LIMIT $4`,
 		tx.issuer, clientID, after, limit)
 }
 
 // GrantsOfKey lists the living grants whose refresh tokens are bound to a key, by id.
 func (tx *Tx) GrantsOfKey(thumbprint, after string, limit int) ([]*Grant, error) {
 	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
-		WHERE issuer = $1 AND key_id = $2 AND key_id <> '' AND id > $3 AND ended = 0 AND NOT `+swept+` ORDER BY id LIMIT $4`,
+		WHERE issuer = $1 AND key_id = $2 AND key_id <> '' AND id > $3 AND ended = 0 AND `+unswept+` ORDER BY id LIMIT $4`,
 		tx.issuer, thumbprint, after, limit)
 }
 
 // LivingGrants lists all living grants whose id is greater than after, by id.
 func (tx *Tx) LivingGrants(after string, limit int) ([]*Grant, error) {
 	return list(tx, scanGrant, `SELECT `+grantColumns+` FROM grants g
-		WHERE issuer = $1 AND id > $2 AND ended = 0 AND NOT `+swept+` ORDER BY id LIMIT $3`, tx.issuer, after, limit)
+		WHERE issuer = $1 AND id > $2 AND ended = 0 AND `+unswept+` ORDER BY id LIMIT $3`, tx.issuer, after, limit)
 }
 
 const codeColumns = `hash, client_id, user_id, session_id, redirect_uri, challenge, scope, resources, nonce,
@@ -99,7 +99,7 @@ func (tx *Tx) Code(hash []byte) (*Code, error) {
 			array[string]{&c.Scope}, array[string]{&c.Resources}, &c.Nonce, &c.ACR,
 			array[string]{&c.AMR}, &c.KeyID, stamp{&c.AuthTime}, stamp{&c.Expires}, stamp{&c.Used},
 			&c.GrantID)
-	}, `SELECT `+codeColumns+` FROM codes g WHERE issuer = $1 AND hash = $2 AND NOT `+swept, tx.issuer, hash)
+	}, `SELECT `+codeColumns+` FROM codes g WHERE issuer = $1 AND hash = $2 AND `+unswept, tx.issuer, hash)
 }
 
 // PutCode inserts or replaces an authorization code.

@@ -12,13 +12,13 @@ func scanSession(r row, s *Session) error {
 // Session finds a browser session by id.
 func (tx *Tx) Session(id string) (*Session, error) {
 	return one(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions g
-		WHERE issuer = $1 AND id = $2 AND NOT `+sweptWithAll, tx.issuer, id)
+		WHERE issuer = $1 AND id = $2 AND `+sessionUnswept, tx.issuer, id)
 }
 
 // SessionBySecret finds a browser session by the hash of its cookie's value.
 func (tx *Tx) SessionBySecret(hash []byte) (*Session, error) {
 	return one(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions g
-		WHERE issuer = $1 AND secret_hash = $2 AND NOT `+sweptWithAll, tx.issuer, hash)
+		WHERE issuer = $1 AND secret_hash = $2 AND `+sessionUnswept, tx.issuer, hash)
 }
 
 // PutSession inserts or replaces a browser session.
@@ -45,14 +45,14 @@ func (tx *Tx) DeleteSession(id string) error {
 // SessionsOf lists the browser sessions of a person, newest first.
 func (tx *Tx) SessionsOf(userID string) ([]*Session, error) {
 	return list(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions g
-		WHERE issuer = $1 AND user_id = $2 AND NOT `+sweptWithAll+` ORDER BY created DESC, id`, tx.issuer, userID)
+		WHERE issuer = $1 AND user_id = $2 AND `+sessionUnswept+` ORDER BY created DESC, id`, tx.issuer, userID)
 }
 
 // Sessions lists all browser sessions that are good at now and whose id is greater than
 // after, by id.
 func (tx *Tx) Sessions(now time.Time, after string, limit int) ([]*Session, error) {
 	return list(tx, scanSession, `SELECT `+sessionColumns+` FROM sessions g
-		WHERE issuer = $1 AND id > $2 AND expires > $3 AND NOT `+sweptWithAll+` ORDER BY id LIMIT $4`, tx.issuer, after, micros(now), limit)
+		WHERE issuer = $1 AND id > $2 AND expires > $3 AND `+sessionUnswept+` ORDER BY id LIMIT $4`, tx.issuer, after, micros(now), limit)
 }
 
 const flowColumns = `id, browser_hash, request, consent, consent_session, created, expires`

@@ -23,19 +23,24 @@ const (
 // feed does.
 func sweeps(kind string) bool { return kind == "everything" || kind == "client" || kind == "jkt" }
 
-// The conditions under which a row g of grants or codes, or of sessions, was swept by an
-// entry f.
-const (
-	sweptGrant = `f.issuer = g.issuer AND f.sweep > 0 AND f.position > g.rev AND (f.kind = 'everything'
-		OR f.kind = 'client' AND f.value = g.client_id OR f.kind = 'jkt' AND f.value = g.key_id)`
-	sweptSession = `f.issuer = g.issuer AND f.sweep > 0 AND f.position > g.rev AND f.kind = 'everything'`
+// sweepOn finds an entry that swept the row g if it bears this value. The indexes of the
+// position are hidden from the planner: they would lead past all newer entries, while
+// those on one value are few. For the same reason there is one such query for each kind.
+func sweepOn(kind, value string) string {
+	return `(SELECT f.position FROM feed f WHERE f.issuer = g.issuer AND f.kind = '` + kind + `' AND f.value = ` + value + `
+		AND f.sweep > 0 AND f.position + 0 > g.rev LIMIT 1)`
+}
 
-	swept        = `EXISTS (SELECT 1 FROM feed f WHERE ` + sweptGrant + `)`
-	sweptWithAll = `EXISTS (SELECT 1 FROM feed f WHERE ` + sweptSession + `)`
+var (
+	// sweptBy is the position of an entry that swept a row g of grants or codes; NULL: none.
+	sweptBy = `COALESCE(` + sweepOn("everything", "'*'") + `, ` + sweepOn("client", "g.client_id") + `, ` + sweepOn("jkt", "g.key_id") + `)`
+
+	unswept        = sweptBy + ` IS NULL`
+	sessionUnswept = sweepOn("everything", "'*'") + ` IS NULL`
 )
 
-// sweptBy fills in when and why a grant was swept.
-func (tx *Tx) sweptBy(g *Grant, position uint64) error {
+// swept fills in when and why a grant was swept.
+func (tx *Tx) swept(g *Grant, position uint64) error {
 	return tx.query(func(r row) error { return r.Scan(stamp{&g.Ended}, &g.EndReason) },
 		`SELECT at, reason FROM feed WHERE issuer = $1 AND position = $2`, tx.issuer, int64(position))
 }
@@ -95,22 +100,25 @@ var of = map[string]string{
 	"client": ` AND client_id = $4`, "jkt": ` AND key_id = $4 AND key_id <> ''`, "everything": ` AND $4 = '*'`,
 }
 
-// settlePart goes through the rows by id, so that none is looked at twice.
+// settlePart goes through the rows by id, so that none is looked at twice. None is added
+// meanwhile: see settleAfter.
 func (d *DB) settlePart(ctx context.Context, e Entry, p part, limit int) error {
 	where := ` WHERE issuer = $1 AND id > $2 AND rev < $3` + p.which
 	args := []any{d.cfg.Issuer, "", int64(e.Position), e.Value}
 	for {
 		var last string // id of this piece; "": there is no more
-		err := d.Update(ctx, func(tx *Tx) error {
-			err := tx.query(func(r row) error { return r.Scan(&last) }, `SELECT COALESCE(max(id), '') FROM
+		err := d.View(ctx, func(tx *Tx) error {
+			return tx.query(func(r row) error { return r.Scan(&last) }, `SELECT COALESCE(max(id), '') FROM
 				(SELECT id FROM `+p.table+where+` ORDER BY id LIMIT $5) AS piece`, append(args, limit)...)
-			if err != nil || last == "" {
-				return err
-			}
-			_, err = tx.exec(p.write+where+` AND id <= $5`, append(append(args, last), p.args...)...)
-			return err
 		})
 		if err != nil || last == "" {
+			return err
+		}
+		err = d.Update(ctx, func(tx *Tx) error {
+			_, err := tx.exec(p.write+where+` AND id <= $5`, append(append(args, last), p.args...)...)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		args[1] = last
