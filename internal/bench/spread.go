@@ -18,6 +18,9 @@ import (
 // idle is how long the readers are left alone to see what heartbeats cost.
 const idle = 3 * time.Second
 
+// pause is how long the readers are left alone before each revocation.
+const pause = 100 * time.Millisecond
+
 // spread is the time from the acknowledged revocation of a token until the last of
 // many readers of the feed holds the rule. The readers are in another process, each
 // with a connection of its own, so that what they cost the server can be told.
@@ -69,6 +72,7 @@ func arrivals(ctx context.Context, r rig, p *Process, d time.Duration) (last, ac
 		if err != nil {
 			return nil, nil, err
 		}
+		time.Sleep(pause)
 		start := time.Now()
 		if err := giveUp(ctx, r.Issuer, compact); err != nil {
 			return nil, nil, err
