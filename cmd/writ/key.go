@@ -35,18 +35,26 @@ func keyCommand(d door) *cobra.Command {
 	}
 	alg := rotate.Flags().String("algorithm", "", "whose keys, e.g. RS256 (default: the server's first)")
 	rotate.RunE = v.run(func(ctx context.Context, a *api, cmd *cobra.Command, _ []string) error {
-		var answer struct {
-			KeyID string `json:"kid"`
-		}
+		var answer mint.KeyState
 		if err := a.call(ctx, http.MethodPost, "keys/rotate", map[string]string{"algorithm": *alg}, &answer); err != nil {
 			return err
 		}
 		return v.out.print(cmd.OutOrStdout(), answer, func(w io.Writer) error {
-			_, err := fmt.Fprintf(w, "Key %s is published and waits.\n", answer.KeyID)
-			return err
+			return rotatedText(w, answer, time.Now())
 		})
 	})
 	return v.noun("key", "Manage keys: list, rotate, compromise, seal", list, rotate, compromiseCommand(v), sealCommand())
+}
+
+// rotatedText says of the next key when signing moves to it.
+func rotatedText(w io.Writer, k mint.KeyState, now time.Time) error {
+	published := "published"
+	if now.Sub(k.Created) > time.Minute {
+		published = "there already, published " + ago(k.Created, now)
+	}
+	_, err := fmt.Fprintf(w, "Key %s is %s. It signs from %s on (%s), once every guard holds it:\n\"writ key list\" says how many do not.\n",
+		k.ID, published, moment(k.Due), ago(k.Due, now))
+	return err
 }
 
 func compromiseCommand(v *verb) *cobra.Command {
@@ -85,8 +93,10 @@ func keyTable(w io.Writer, keys []admin.Key, now time.Time) error {
 	for _, k := range keys {
 		since, alive, late := "made "+ago(k.Created, now), "none", "-"
 		switch k.State {
+		case "waiting":
+			since = "signs " + ago(k.Due, now) + " at the earliest"
 		case "signing":
-			since = "signs since " + span(now.Sub(k.Active))
+			since = "for " + span(now.Sub(k.Active))
 		case "retired":
 			since = "leaves " + ago(k.Expires, now)
 		case "ended":

@@ -246,9 +246,16 @@ func TestRotateKeyPublishesNext(t *testing.T) {
 	b.withKeys(t)
 	_, err := b.RotateKey(t.Context(), tester, "RS256")
 	wantField(t, err, "algorithm")
-	id, err := b.RotateKey(t.Context(), tester, "ES256")
+	next, err := b.RotateKey(t.Context(), tester, "ES256")
 	if err != nil {
 		t.Fatal(err)
+	}
+	id := next.ID
+	if again, err := b.RotateKey(t.Context(), tester, "ES256"); err != nil || again.ID != id {
+		t.Errorf("a second time: %+v, %v, want %s, which waits already", again, err, id)
+	}
+	if want := next.Created.Add(2 * time.Hour); next.State != "waiting" || !next.Due.Equal(want) {
+		t.Errorf("%s, due %v, want waiting and %v", next.State, next.Due, want)
 	}
 	keys, err := b.Keys(t.Context())
 	if err != nil {

@@ -47,29 +47,36 @@ func late(k mint.KeyState, guards []Guard) []string {
 }
 
 // RotateKey publishes the next signing key of an algorithm ahead of the
-// schedule; "" is the issuer's default. It returns the id of the key that waits:
-// signing moves to it when it has been public long enough for every guard.
-func (a *Admin) RotateKey(ctx context.Context, by By, alg string) (string, error) {
+// schedule; "" is the issuer's default. It returns the key that waits, perhaps since
+// before: signing moves to it when it has been public long enough for every guard.
+func (a *Admin) RotateKey(ctx context.Context, by By, alg string) (*mint.KeyState, error) {
 	if a.cfg.Keys == nil {
-		return "", wrong("", "keys cannot be opened without the sealing key")
+		return nil, wrong("", "keys cannot be opened without the sealing key")
 	}
 	offered := a.cfg.Keys.Algorithms()
 	if alg == "" {
 		alg = offered[0]
 	}
 	if !slices.Contains(offered, alg) {
-		return "", wrong("algorithm", "must be one of %s", strings.Join(offered, ", "))
+		return nil, wrong("algorithm", "must be one of %s", strings.Join(offered, ", "))
 	}
 	id, err := a.cfg.Keys.Advance(ctx, alg)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	// Advance has written what became of the keys; this line says who asked.
 	act := a.act(by, "key.rotate", id)
 	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) error {
 		return act.audit(tx, map[string]any{"algorithm": alg})
 	})
-	return id, err
+	if err != nil {
+		return nil, err
+	}
+	keys := a.cfg.Keys.Keys()
+	if at := slices.IndexFunc(keys, func(k mint.KeyState) bool { return k.ID == id }); at >= 0 {
+		return &keys[at], nil
+	}
+	return &mint.KeyState{ID: id}, nil // ended in the meantime
 }
 
 // Compromised says what became of a key that leaked.

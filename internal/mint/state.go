@@ -15,6 +15,7 @@ type KeyState struct {
 	Use       string    `json:"use"`
 	State     string    `json:"state"` // waiting, signing, retired or ended
 	Created   time.Time `json:"created"`
+	Due       time.Time `json:"due,omitzero"` // of one that waits: it does not sign before; from then on, once every guard holds it
 	Active    time.Time `json:"active,omitzero"`
 	Retired   time.Time `json:"retired,omitzero"`
 	Ended     time.Time `json:"ended,omitzero"`   // with all it signed
@@ -31,20 +32,20 @@ func (m *Mint) Keys() []KeyState {
 		if k.Use != useSign && k.Use != useFeed {
 			continue
 		}
-		state := "signing"
+		state, due := "signing", time.Time{}
 		switch {
 		case !k.Ended.IsZero():
 			state = "ended"
 		case !k.Retired.IsZero():
 			state = "retired"
 		case k.Active.IsZero():
-			state = "waiting"
+			state, due = "waiting", k.Created.Add(m.plan.publish)
 		}
 		latest := k.Latest
 		if s := r.signers[k.Algorithm]; s != nil && s.id == k.ID {
 			latest = later(latest, s.latest.time())
 		}
-		out = append(out, KeyState{k.ID, k.Algorithm, k.Use, state, k.Created, k.Active, k.Retired, k.Ended, k.Expires, latest, k.Foreign})
+		out = append(out, KeyState{k.ID, k.Algorithm, k.Use, state, k.Created, due, k.Active, k.Retired, k.Ended, k.Expires, latest, k.Foreign})
 	}
 	return out
 }

@@ -169,8 +169,8 @@ func (a api) rotateKey(r *http.Request) (int, any, error) {
 	if err := read(r, &in); err != nil {
 		return 0, nil, err
 	}
-	id, err := a.admin.RotateKey(r.Context(), a.by(r), in.Algorithm)
-	return http.StatusOK, map[string]string{"kid": id}, err
+	key, err := a.admin.RotateKey(r.Context(), a.by(r), in.Algorithm)
+	return http.StatusOK, key, err
 }
 
 func (a api) compromiseKey(r *http.Request) (int, any, error) {
