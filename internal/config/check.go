@@ -71,6 +71,9 @@ func (c *checker) serve(s *Serve) {
 	case s.TokenLife > 0 && s.TokenLife < shortestLife:
 		c.wrong("serve.token_life", "is %v, want at least %v", s.TokenLife, shortestLife)
 	}
+	if s.Keys.Publish > 0 && s.Keys.Publish < mint.ShortestPublish {
+		c.wrong("serve.keys.publish", "is %v, want at least %v: key sets are kept for so long", s.Keys.Publish, mint.ShortestPublish)
+	}
 	for i, alg := range s.Keys.Algorithms {
 		if !slices.Contains(algorithms, alg) || slices.Contains(s.Keys.Algorithms[:i], alg) {
 			c.wrong("serve.keys.algorithms", "has %q, want each of %s at most once", alg, strings.Join(algorithms, ", "))

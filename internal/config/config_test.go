@@ -228,6 +228,7 @@ func TestProblemsNameLineAndWhatIsExpected(t *testing.T) {
 		{"negative", "serve:\n  token_life: -5m\n", []string{`serve.token_life is "-5m", want a length`}},
 		{"too long", "serve:\n  token_life: 25h\n", []string{"writ.yaml:2: serve.token_life is 25h0m0s, want at most 24h0m0s"}},
 		{"too short", "serve:\n  token_life: 5s\n", []string{"want at least 10s"}},
+		{"public too short", "serve:\n  keys:\n    publish: 5m\n", []string{"writ.yaml:3: serve.keys.publish is 5m0s, want at least 6m0s"}},
 		{"no bound", "serve:\n  token_life: unlimited\n", []string{"serve.token_life needs a bound"}},
 		{"many days", "serve:\n  grant_life: 99999999999d\n", []string{"serve.grant_life is"}},
 		{"size", "gateway:\n  max_body: 10MB\n", []string{`gateway.max_body is "10MB", want a size such as 512KiB`}},
@@ -382,6 +383,7 @@ func TestCheckFindsWhatWouldStopAStart(t *testing.T) {
 		{"secret", gate + "  client_id: g\n  client_secret_file: " + filepath.Join(dir, "none") + "\n", "read client secret"},
 		{"empty secret", gate + "  client_id: g\n  client_secret_file: " + path("empty", "\n") + "\n", "is empty"},
 		{"authorities", gate + "  upstream_ca_file: " + path("ca", "x") + "\n", "no certificate in PEM"},
+		{"no state", gate + "  state_dir: " + filepath.Join(dir, "none") + "\n", "writ.yaml:4: gateway.state_dir does not work: state directory " + filepath.Join(dir, "none") + " is not there: make it"},
 		{"second route", gate + "  routes:\n    - path: /a\n      open: true\n      upstream: http://127.0.0.1:1\n    - path: b\n      open: true\n      upstream: http://127.0.0.1:1\n", "writ.yaml:8: gateway.routes[1] does not work"},
 		{"fine", gate + "  routes:\n    - path: /a\n      open: true\n      upstream: http://127.0.0.1:1\n", ""},
 	}

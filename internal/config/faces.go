@@ -194,5 +194,8 @@ func (c *checker) build(g *Gateway) {
 		n, _ := strconv.Atoi(m[1]) // digits, by the pattern
 		path = "gateway.routes[" + strconv.Itoa(n-1) + "]"
 	}
+	if strings.HasPrefix(text, "state directory ") {
+		path = "gateway.state_dir"
+	}
 	c.wrong(path, "does not work: %s", text)
 }

@@ -25,6 +25,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -105,6 +106,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("gateway: trust domain %q must be a name in lower case without a scheme, such as inside.example", c.TrustDomain)
 	case c.ClientID == "":
 		return errors.New("gateway: in a trust domain the gateway needs a client of its own")
+	}
+	if info, err := os.Stat(c.StateDir); c.StateDir != "" && (err != nil || !info.IsDir()) {
+		return fmt.Errorf("gateway: state directory %s is not there: make it, for the gateway's user alone (mkdir -m 700)", c.StateDir)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

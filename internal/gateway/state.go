@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -38,9 +37,6 @@ func (c *Config) keyFile() string { return filepath.Join(c.StateDir, "inner.key"
 func (c *Config) loadKey() (*innerKey, error) {
 	if c.StateDir == "" {
 		return nil, nil
-	}
-	if info, err := os.Stat(c.StateDir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("state directory %s is no directory", c.StateDir)
 	}
 	name := c.keyFile()
 	f, err := disk.Open(name, 0o077)

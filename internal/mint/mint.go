@@ -26,6 +26,13 @@ import (
 	"github.com/writ-auth/writ/internal/usage"
 )
 
+// setMaxAge is for how long a key set may be kept, unless Config says otherwise.
+const setMaxAge = 5 * time.Minute
+
+// ShortestPublish is how long a key must be public before it signs, at least: as long as a
+// key set is kept that does not hold it yet.
+const ShortestPublish = setMaxAge + Skew
+
 // LongestLife is the longest an access token may ever live. A revocation rule is
 // kept this long and twice the permitted clock skew.
 const LongestLife = 24 * time.Hour
@@ -105,7 +112,7 @@ func Open(ctx context.Context, cfg Config) (*Mint, error) {
 	for _, p := range []struct {
 		field *time.Duration
 		value time.Duration
-	}{{&cfg.KeyLife, 30 * 24 * time.Hour}, {&cfg.Publish, 2 * time.Hour}, {&cfg.Deadline, 24 * time.Hour}, {&cfg.SetMaxAge, 5 * time.Minute}} {
+	}{{&cfg.KeyLife, 30 * 24 * time.Hour}, {&cfg.Publish, 2 * time.Hour}, {&cfg.Deadline, 24 * time.Hour}, {&cfg.SetMaxAge, setMaxAge}} {
 		if *p.field == 0 {
 			*p.field = p.value
 		}
