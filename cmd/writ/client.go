@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"slices"
@@ -164,6 +165,9 @@ func (v *verb) register(ctx context.Context, a *api, cmd *cobra.Command, path st
 	keep := func(string) error { return nil }
 	if file != "" {
 		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // before a secret is made that could not be kept
+		if errors.Is(err, fs.ErrExist) {
+			return usage(fmt.Errorf("%s is there already, and may hold a secret that is in use: name a new file, or move that one away", file))
+		}
 		if err != nil {
 			return fmt.Errorf("keep secret: %w", err)
 		}

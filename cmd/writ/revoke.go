@@ -183,7 +183,14 @@ func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) er
 	if e.Confirmed > 0 {
 		after = fmt.Sprintf(", the last after %.1f ms", e.After)
 	}
-	return confirmedText(w, e.Confirmed, after, e.Unreached, now)
+	if err := confirmedText(w, e.Confirmed, after, e.Unreached, now); err != nil {
+		return err
+	}
+	if r.Kind == "client" && r.Effect != "step-up" {
+		_, err := fmt.Fprintf(w, "Unless it is switched off it can get new tokens: writ client set %s --disabled\n", visible(r.Value))
+		return err
+	}
+	return nil
 }
 
 // confirmedText says which guards obey and which do not say so.
