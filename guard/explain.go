@@ -1,6 +1,8 @@
 package guard
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -69,6 +71,8 @@ func (g *Guard) Explain(r *http.Request, n Need) Explanation {
 			detail := strings.ReplaceAll(refusal.Reason, "_", " ")
 			if refusal.cause != nil {
 				detail += ": " + refusal.cause.Error()
+			} else if e != nil {
+				detail = cmp.Or(lacks(refusal.Reason, &n, e.claims, g.names(e.shape.kind)), detail)
 			}
 			out.Checks = append(out.Checks, Checked{Check: c.words, Detail: detail})
 			break
@@ -76,4 +80,31 @@ func (g *Guard) Explain(r *http.Request, n Need) Explanation {
 		out.Checks = append(out.Checks, Checked{Check: c.words, Passed: true})
 	}
 	return out
+}
+
+// lacks says what a check wanted and what the token has; "" where the reason says it all.
+func lacks(reason string, n *Need, c *token.Claims, audience string) string {
+	has := func(what string) string { return cmp.Or(what, "none") }
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	switch reason {
+	case ReasonScope:
+		return fmt.Sprintf("needs %s, has %s", strings.Join(n.Scopes, " "), has(c.Scope.String()))
+	case ReasonAudience:
+		return fmt.Sprintf("needs %s, has %s", audience, has(strings.Join(c.Audience, " ")))
+	case ReasonExpired:
+		return "expired at " + at(c.Expiry)
+	case ReasonEarly:
+		if c.NotBefore.After(c.IssuedAt) {
+			return "not good before " + at(c.NotBefore)
+		}
+		return "issued at " + at(c.IssuedAt) + ", which is still to come"
+	case ReasonACR:
+		return fmt.Sprintf("needs one of %s, has %s", strings.Join(n.ACR, " "), has(c.ACR))
+	case ReasonAge:
+		if c.AuthTime.IsZero() {
+			return fmt.Sprintf("needs an authentication of the last %v, does not say when it was", n.MaxAge)
+		}
+		return fmt.Sprintf("needs an authentication of the last %v, was at %s", n.MaxAge, at(c.AuthTime))
+	}
+	return ""
 }

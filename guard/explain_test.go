@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/writ-auth/writ/internal/feed"
+	"github.com/writ-auth/writ/token"
 )
 
 // TestEveryReasonIsExplained: each reason to refuse belongs to exactly one check.
@@ -47,6 +48,28 @@ func TestExplain(t *testing.T) {
 	x = g.Explain(bearer(compact), Need{Scopes: []string{"orders:write"}})
 	if last := x.Checks[len(x.Checks)-1]; x.Refusal == nil || last.Check != "scope" || last.Passed {
 		t.Errorf("without the scope: %+v", x)
+	}
+	for _, row := range []struct {
+		change func(*token.Claims)
+		need   Need
+		want   string
+	}{
+		{func(*token.Claims) {}, Need{Scopes: []string{"orders:read", "orders:write"}}, "needs orders:read orders:write, has orders:read"},
+		{func(c *token.Claims) { c.Scope = nil }, Need{Scopes: []string{"orders:read"}}, "needs orders:read, has none"},
+		{func(c *token.Claims) { c.Audience = []string{"https://else.example"} }, Need{}, "needs " + audience + ", has https://else.example"},
+		{func(c *token.Claims) { c.Expiry = i.in(-time.Hour) }, Need{}, "expired at " + i.in(-time.Hour).UTC().Format(time.RFC3339)},
+		{func(c *token.Claims) { c.NotBefore = i.in(time.Minute) }, Need{}, "not good before " + i.in(time.Minute).UTC().Format(time.RFC3339)},
+		{func(c *token.Claims) { c.IssuedAt = i.in(time.Minute) }, Need{}, "issued at " + i.in(time.Minute).UTC().Format(time.RFC3339) + ", which is still to come"},
+		{func(c *token.Claims) { c.ACR = "1" }, Need{ACR: []string{"2", "3"}}, "needs one of 2 3, has 1"},
+		{func(*token.Claims) {}, Need{MaxAge: time.Minute}, "needs an authentication of the last 1m0s, does not say when it was"},
+		{func(c *token.Claims) { c.AuthTime = i.in(-time.Hour) }, Need{MaxAge: time.Minute}, "needs an authentication of the last 1m0s, was at " + i.in(-time.Hour).UTC().Format(time.RFC3339)},
+	} {
+		c := i.claims()
+		row.change(&c)
+		x := g.Explain(bearer(i.token(t, c)), row.need)
+		if last := x.Checks[len(x.Checks)-1]; last.Passed || last.Detail != row.want {
+			t.Errorf("%s: %q, want %q", last.Check, last.Detail, row.want)
+		}
 	}
 	i.rule(feed.KindGrant, "grant-1", feed.End)
 	settled(t, g, i)
