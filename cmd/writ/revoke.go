@@ -215,9 +215,7 @@ func confirmedText(w io.Writer, confirmed int, after string, unreached []admin.G
 // hitText says how much is hit, with samples before it is done.
 func hitText(w io.Writer, h admin.Hit, samples bool, now time.Time) {
 	if h.Sessions+h.Grants+h.Clients+h.Resources == 0 {
-		if samples {
-			fmt.Fprintln(w, "It is about tokens alone: no session, grant, client or resource that is known here.")
-		}
+		fmt.Fprintln(w, "It is about tokens alone: no session, grant, client or resource that is known here and had not ended.")
 		return
 	}
 	fmt.Fprintf(w, "It is about %s, %s, %s and %s.\n", count(h.Sessions, "session"), count(h.Grants, "grant"),
