@@ -17,28 +17,28 @@ import (
 
 const stateGood = "good"
 
-// ended asks whether the token was ended: the server itself where somebody is
+// ended asks whether the token was ended by any of its names: the server itself where somebody is
 // signed in to it, else the public snapshot.
-func (v *verdict) ended(ctx context.Context, p *place) error {
+func (v *verdict) ended(ctx context.Context, p *place, names []token.Name) error {
 	v.state = stateGood
 	s, err := p.operator(ctx)
 	if err == nil {
-		err = v.askServer(ctx, newAPI(p.issuer, s))
+		err = v.askServer(ctx, newAPI(p.issuer, s), names)
 	}
 	var said *failure
 	if err == nil || errors.As(err, &said) && said.code == exitUnreachable {
 		return err
 	}
 	// Nobody is signed in here, or no operator.
-	if err := v.askSnapshot(ctx, p.issuer); err != nil {
+	if err := v.askSnapshot(ctx, p.issuer, names); err != nil {
 		v.left = "revocations, because nobody is signed in (writ login) and the server has no public snapshot"
 	}
 	return nil
 }
 
-func (v *verdict) askServer(ctx context.Context, a *api) error {
+func (v *verdict) askServer(ctx context.Context, a *api, names []token.Name) error {
 	facts := v.facts()
-	for _, n := range v.names() {
+	for _, n := range names {
 		var answer struct {
 			Items []admin.Rule `json:"items"`
 		}
@@ -49,7 +49,7 @@ func (v *verdict) askServer(ctx context.Context, a *api) error {
 		for _, r := range answer.Items {
 			rule := feed.Plain{Position: r.Position, Kind: feed.Kind(n.Kind), Effect: feed.Effect(r.Effect), Before: r.Before}
 			if rule.Hits(facts) && v.now.Before(r.Until) {
-				v.say("ended", fmt.Sprintf("%s %s was ended %s (%s)", r.Kind, visible(r.Value), ago(r.At, v.now), visible(r.Reason)))
+				v.say("ended", fmt.Sprintf("%s was ended %s (%s)", ruleOn(r), ago(r.At, v.now), visible(r.Reason)))
 				return nil
 			}
 		}
@@ -57,16 +57,33 @@ func (v *verdict) askServer(ctx context.Context, a *api) error {
 	return nil
 }
 
+// ruleOn says what a rule is about.
+func ruleOn(r admin.Rule) string {
+	switch feed.Kind(r.Kind) {
+	case feed.KindEverything:
+		return "everything"
+	case feed.KindIssuedBefore:
+		return "what was issued before " + moment(r.Before)
+	}
+	return r.Kind + " " + visible(r.Value)
+}
+
 // names is everything that a rule can be about and still hit the token.
 func (v *verdict) names() []token.Name {
 	c := v.read.claims
 	all := slices.Collect(c.Names())
+	all = append(all, v.key())
 	for kind, value := range map[feed.Kind]string{
-		feed.KindSigningKey: v.read.message.Header.KeyID, feed.KindEverything: feed.Any, feed.KindIssuedBefore: feed.Any,
+		feed.KindEverything: feed.Any, feed.KindIssuedBefore: feed.Any,
 	} {
 		all = append(all, token.Name{Kind: string(kind), Issuer: c.Issuer, Value: value})
 	}
 	return all
+}
+
+// key names the key that signed.
+func (v *verdict) key() token.Name {
+	return token.Name{Kind: string(feed.KindSigningKey), Issuer: v.read.claims.Issuer, Value: v.read.message.Header.KeyID}
 }
 
 // facts is what a rule looks at besides.
@@ -77,17 +94,17 @@ func (v *verdict) facts() feed.Token {
 
 // askSnapshot looks into the public snapshot, which knows tokens, grants and
 // sessions only.
-func (v *verdict) askSnapshot(ctx context.Context, issuer string) error {
+func (v *verdict) askSnapshot(ctx context.Context, issuer string, names []token.Name) error {
 	b, err := snapshot(ctx, issuer, v.now)
 	if err != nil {
 		return err
 	}
 	facts := v.facts()
-	for _, n := range v.names() {
+	for _, n := range names {
 		hash := feed.Hash(b.Key, feed.Kind(n.Kind), n.Issuer, n.Value)
 		for _, r := range b.Rules {
 			if r.Kind == feed.Kind(n.Kind) && r.Value == hash && r.Hits(facts) {
-				v.say("ended", fmt.Sprintf("%s %s was ended", n.Kind, visible(n.Value)))
+				v.say("ended", ruleOn(admin.Rule{Kind: n.Kind, Value: n.Value, Before: r.Before})+" was ended")
 				return nil
 			}
 		}

@@ -145,7 +145,11 @@ func (r *readable) judge(ctx context.Context, at *where) (*verdict, error) {
 		return nil, err
 	}
 	switch {
-	case key == nil:
+	case key == nil: // perhaps because it was ended
+		if err := v.ended(ctx, p, []token.Name{v.key()}); err != nil || v.state == "ended" {
+			return v, err
+		}
+		v.left = ""
 		return v.say("unknown", "no key of the server has the id "+visible(r.message.Header.KeyID)), nil
 	case key.Alg != r.message.Header.Alg || key.Verify(r.message.Signed, r.message.Signature) != nil:
 		return v.say("forged", "the signature is not the server's over this text"), nil
@@ -155,7 +159,7 @@ func (r *readable) judge(ctx context.Context, at *where) (*verdict, error) {
 	if err := r.claims.Check(token.Expect{Issuer: p.issuer, Audience: r.claims.Audience[0], Now: v.now}); err != nil {
 		return v.say("wrong", err.Error()), nil
 	}
-	return v, v.ended(ctx, p)
+	return v, v.ended(ctx, p, v.names())
 }
 
 func (v *verdict) say(state, why string) *verdict {
