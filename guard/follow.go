@@ -152,7 +152,8 @@ func nudge(c chan struct{}) {
 
 const (
 	coalesce    = 50 * time.Millisecond  // in which news are told of together
-	reportGap   = 500 * time.Millisecond // at least, where news come all the time: people sign out all day
+	reportGap   = 500 * time.Millisecond // on average at least, where news come all the time: people sign out all day
+	reportQuick = 4                      // that need not wait for it, so that an operator's few orders are confirmed at once
 	reportEvery = 30 * time.Second       // without news
 	retryAfter  = time.Second            // after a report that did not arrive
 )
@@ -162,7 +163,7 @@ const (
 // may arrive until last does.
 func (e *engine) reports(ctx, last context.Context) {
 	failing := false
-	var told time.Time
+	due := time.Now() // when the next report would come if all kept their distance
 	for timer := time.NewTimer(reportEvery); ; {
 		select {
 		case <-ctx.Done():
@@ -173,7 +174,7 @@ func (e *engine) reports(ctx, last context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(max(coalesce/2, reportGap-time.Since(told)) + rand.N(coalesce/2)):
+			case <-time.After(max(coalesce/2, time.Until(due)-(reportQuick-1)*reportGap) + rand.N(coalesce/2)):
 			}
 		case <-timer.C:
 		}
@@ -181,7 +182,10 @@ func (e *engine) reports(ctx, last context.Context) {
 			timer.Reset(reportEvery)
 			continue
 		}
-		told = time.Now()
+		if now := time.Now(); due.Before(now) {
+			due = now
+		}
+		due = due.Add(reportGap)
 		err := e.tell(last, false)
 		if errors.Is(err, errCredential) {
 			err = e.tell(last, false) // with another: the key that signed this one may just have been ended

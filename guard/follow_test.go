@@ -183,7 +183,7 @@ func TestReports(t *testing.T) {
 	}
 	eventually(t, "the last is confirmed", func() bool { news, _ := last(); return news.Position == i.log.Applied() })
 	_, m := last()
-	if most := 1 + int(time.Since(begun)/reportGap); m-n > most {
+	if most := reportQuick + 1 + int(time.Since(begun)/reportGap); m-n > most {
 		t.Errorf("20 rules made %d reports, want %d at most", m-n, most)
 	}
 }
