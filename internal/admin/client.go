@@ -275,7 +275,7 @@ func (a *Admin) RemoveClient(ctx context.Context, by By, id string) error {
 		if _, err := tx.Client(id); err != nil {
 			return err
 		}
-		// The rule first: it marks grants that the removal then takes with it.
+		// Nothing it was given outlives this, though it takes a while to be removed.
 		if err := act.end(tx, "client", id, "client removed"); err != nil {
 			return err
 		}

@@ -44,15 +44,11 @@ func (tx *Tx) AddClient(c *Client) error {
 	return tx.add(insertClient+` ON CONFLICT DO NOTHING`, tx.clientArgs(c)...)
 }
 
-// DeleteClient removes a client with its grants, codes, refresh tokens, guard states and
-// inner keys.
-// The rule that ends its living access tokens is the caller's to append.
+// DeleteClient removes a client with its guard states and inner keys. The sweep that ends
+// its tokens, grants and codes is the caller's to append; they are removed as all that has
+// ended, however many there are.
 func (tx *Tx) DeleteClient(id string) error {
 	for _, sql := range []string{
-		`DELETE FROM refreshes WHERE issuer = $1 AND grant_id IN
-			(SELECT id FROM grants WHERE issuer = $1 AND client_id = $2)`,
-		`DELETE FROM grants WHERE issuer = $1 AND client_id = $2`,
-		`DELETE FROM codes WHERE issuer = $1 AND client_id = $2`,
 		`DELETE FROM guard_states WHERE issuer = $1 AND client_id = $2`,
 		`DELETE FROM inner_keys WHERE issuer = $1 AND client_id = $2`,
 	} {
