@@ -171,9 +171,12 @@ func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) er
 	} else {
 		fmt.Fprintf(w, "%s: %s, at position %d of the feed.\n", did, what, e.Position)
 	}
-	if e.Uncounted {
+	switch {
+	case e.Uncounted:
 		fmt.Fprintln(w, "What it hit could not be counted: the server's log says why.")
-	} else {
+	case e.Grants+e.Sessions == 0 && !e.DryRun && (r.Kind == "grant" || r.Kind == "session"):
+		fmt.Fprintf(w, "There is no living %s of this id here: is it spelled right? The rule stands all the same.\n", r.Kind)
+	default:
 		hitText(w, e.Hit, e.DryRun, now)
 	}
 	if e.DryRun {
@@ -215,7 +218,9 @@ func confirmedText(w io.Writer, confirmed int, after string, unreached []admin.G
 // hitText says how much is hit, with samples before it is done.
 func hitText(w io.Writer, h admin.Hit, samples bool, now time.Time) {
 	if h.Sessions+h.Grants+h.Clients+h.Resources == 0 {
-		fmt.Fprintln(w, "It is about tokens alone: no session, grant, client or resource that is known here and had not ended.")
+		if samples {
+			fmt.Fprintln(w, "It is about tokens alone: no session, grant, client or resource that is known here.")
+		}
 		return
 	}
 	fmt.Fprintf(w, "It is about %s, %s, %s and %s.\n", count(h.Sessions, "session"), count(h.Grants, "grant"),
