@@ -156,8 +156,12 @@ func TestRunRemovesWhatIsOver(t *testing.T) {
 					return err
 				}
 			}
-			return nil
+			return tx.PutGrant(&store.Grant{ID: "g", ClientID: "x", Expires: end.Add(time.Hour)})
 		})
+		update(t, d, func(tx *store.Tx) error {
+			return tx.Append(store.Entry{Kind: "client", Value: "x", Effect: "end", At: end, Until: end, Sweep: true})
+		})
+		update(t, d, func(tx *store.Tx) error { return tx.Append(rule("newer")) })
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- d.Run(ctx) }()
@@ -166,6 +170,14 @@ func TestRunRemovesWhatIsOver(t *testing.T) {
 		if n, err := d.Purge(t.Context(), time.Now(), rows); n != 0 || err != nil {
 			t.Errorf("Purge after Run = %d, %v, want nothing left", n, err)
 		}
+		view(t, d, func(tx *store.Tx) error {
+			left, err := tx.Rules("client", "x")
+			g, err2 := tx.Grant("g")
+			if len(left) != 0 || err2 == nil && g.Ended.IsZero() {
+				t.Errorf("a sweep that is over: %+v, and its grant %+v, want it gone and that ended", left, g)
+			}
+			return errors.Join(err, err2)
+		})
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run = %v, want Canceled", err)

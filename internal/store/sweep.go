@@ -45,17 +45,14 @@ func (tx *Tx) swept(g *Grant, position uint64) error {
 		`SELECT at, reason FROM feed WHERE issuer = $1 AND position = $2`, tx.issuer, int64(position))
 }
 
-// settleAfter is how old a sweep is before its rows are written: longer than any Update
-// takes, so that none opened before it is still on its way.
-const settleAfter = 5 * time.Minute
-
-// Settle writes what sweeps ended, at most limit rows an Update, until all is written or
-// ctx ends.
+// Settle writes what sweeps ended whose entries are about to go, at most limit rows an
+// Update, until all is written or ctx ends. By then a day has passed: no Update that did not
+// see a sweep is still under way.
 func (d *DB) Settle(ctx context.Context, now time.Time, limit int) error {
 	var open []Entry
 	err := d.View(ctx, func(tx *Tx) (err error) {
 		open, err = values(list(tx, scanEntry, `SELECT position, `+entryColumns+` FROM feed
-			WHERE issuer = $1 AND sweep = 1 AND at < $2 ORDER BY position`, tx.issuer, micros(now.Add(-settleAfter))))
+			WHERE issuer = $1 AND sweep = 1 AND until < $2 ORDER BY position`, tx.issuer, micros(now)))
 		return err
 	})
 	if err != nil {
@@ -100,8 +97,8 @@ var of = map[string]string{
 	"client": ` AND client_id = $4`, "jkt": ` AND key_id = $4 AND key_id <> ''`, "everything": ` AND $4 = '*'`,
 }
 
-// settlePart goes through the rows by id, so that none is looked at twice. None is added
-// meanwhile: see settleAfter.
+// settlePart goes through the rows by id, so that none is looked at twice; none is added
+// any more.
 func (d *DB) settlePart(ctx context.Context, e Entry, p part, limit int) error {
 	where := ` WHERE issuer = $1 AND id > $2 AND rev < $3` + p.which
 	args := []any{d.cfg.Issuer, "", int64(e.Position), e.Value}

@@ -149,8 +149,8 @@ func TestSweep(t *testing.T) {
 					}
 					return err
 				})
-				// An Update that did not see it may be on its way: it is not written yet, and
-				// must not be forgotten.
+				// An Update that did not see it may be on its way: it is not written yet; and
+				// until it is, it must not be forgotten.
 				soon, late := base.Add(time.Minute), base.Add(3*time.Hour)
 				settle(t, d, soon)
 				update(t, d, func(tx *store.Tx) error { return tx.Append(rule("newer")) })
