@@ -193,8 +193,8 @@ CREATE INDEX inner_keys_expires ON inner_keys (issuer, expires);
 `
 
 // migration4 says of grants, sessions and codes after which position of the feed they were
-// opened, and of an entry whether it is a sweep (see sweep.go). The binary before refreshes
-// from what a sweep ended until that is written.
+// opened, and of an entry whether it is a sweep (see sweep.go). The binary before sees no
+// sweeps: end no client while it still runs beside.
 const migration4 = `
 ALTER TABLE grants ADD COLUMN rev BIGINT NOT NULL DEFAULT {head};
 ALTER TABLE sessions ADD COLUMN rev BIGINT NOT NULL DEFAULT {head};
