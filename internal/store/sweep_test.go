@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -218,6 +219,76 @@ func TestSweepHitsWhoDidNotSeeIt(t *testing.T) {
 	if !slices.Equal(grants, want) || !slices.Equal(codes, want) {
 		t.Errorf("grants %v, codes %v, want %v", grants, codes, want)
 	}
+}
+
+// TestSweepAmongWriters: while a client is ended over and over and its grants are opened and
+// used, whatever was opened before the last sweep began has ended, and whatever was opened
+// after it had returned lives.
+func TestSweepAmongWriters(t *testing.T) {
+	both(t, func(t *testing.T, open func(string) *store.DB) {
+		d := open(issuer)
+		type opened struct {
+			id               string
+			returned, before int64 // sweeps that had returned when it began, and had begun when it was there
+		}
+		var began, returned atomic.Int64
+		var all [4][]opened
+		var writers sync.WaitGroup
+		for w := range all {
+			writers.Go(func() {
+				for n, over := 0, 0; over < 5 && n < 2000; n++ {
+					if returned.Load() == 10 {
+						over++
+					}
+					o := opened{id: fmt.Sprintf("%d-%d", w, n), returned: returned.Load()}
+					must(t, d, func(tx *store.Tx) error {
+						return tx.PutGrant(&store.Grant{ID: o.id, ClientID: "x", Expires: base.Add(time.Hour)})
+					})
+					o.before = began.Load()
+					all[w] = append(all[w], o)
+					must(t, d, func(tx *store.Tx) error { // as a refresh does
+						g, err := tx.Grant(all[w][n/2].id)
+						if err == nil && g.Ended.IsZero() {
+							g.Used = base
+							err = tx.PutGrant(g)
+						}
+						return err
+					})
+				}
+			})
+		}
+		for n := range 10 {
+			time.Sleep(5 * time.Millisecond)
+			began.Add(1)
+			must(t, d, func(tx *store.Tx) error { return tx.Append(sweep("client", "x", base.Add(time.Duration(n)))) })
+			returned.Add(1)
+		}
+		writers.Wait()
+		ended, alive := 0, 0
+		view(t, d, func(tx *store.Tx) error {
+			ended, alive = 0, 0
+			for _, o := range slices.Concat(all[:]...) {
+				g, err := tx.Grant(o.id)
+				if err != nil {
+					return err
+				}
+				switch {
+				case o.before < 10:
+					if ended++; g.Ended.IsZero() {
+						t.Errorf("%s was there when %d of 10 sweeps had begun, and lives", o.id, o.before)
+					}
+				case o.returned == 10:
+					if alive++; !g.Ended.IsZero() {
+						t.Errorf("%s was opened after all sweeps had returned, and has ended", o.id)
+					}
+				}
+			}
+			return nil
+		})
+		if ended == 0 || alive == 0 {
+			t.Errorf("%d grants were opened before the last sweep and %d after it, want some of each", ended, alive)
+		}
+	})
 }
 
 // TestSweepByWhat: only kinds that the store can tell rows by sweep.
