@@ -35,7 +35,7 @@ func keyCommand(d door) *cobra.Command {
 	}
 	alg := rotate.Flags().String("algorithm", "", "whose keys, e.g. RS256 (default: the server's first)")
 	rotate.RunE = v.run(func(ctx context.Context, a *api, cmd *cobra.Command, _ []string) error {
-		var answer mint.KeyState
+		var answer admin.Rotated
 		if err := a.call(ctx, http.MethodPost, "keys/rotate", map[string]string{"algorithm": *alg}, &answer); err != nil {
 			return err
 		}
@@ -47,13 +47,19 @@ func keyCommand(d door) *cobra.Command {
 }
 
 // rotatedText says of the next key when signing moves to it.
-func rotatedText(w io.Writer, k mint.KeyState, now time.Time) error {
-	published := "published"
-	if now.Sub(k.Created) > time.Minute {
-		published = "there already, published " + ago(k.Created, now)
+func rotatedText(w io.Writer, k admin.Rotated, now time.Time) error {
+	if k.State == "signing" {
+		_, err := fmt.Fprintf(w, "Key %s was waiting already, and signs from now on.\n", k.ID)
+		return err
 	}
-	_, err := fmt.Fprintf(w, "Key %s is %s. It signs from %s on (%s), once every guard holds it:\n\"writ key list\" says how many do not.\n",
-		k.ID, published, moment(k.Due), ago(k.Due, now))
+	published, from := "waits already, published "+ago(k.Created, now), ""
+	if k.New {
+		published = "is published"
+	}
+	if k.Due.After(now) {
+		from = fmt.Sprintf(" from %s on (%s),", moment(k.Due), ago(k.Due, now))
+	}
+	_, err := fmt.Fprintf(w, "Key %s %s. It signs%s once every guard holds it:\n\"writ key list\" says how many do not.\n", k.ID, published, from)
 	return err
 }
 
@@ -94,7 +100,10 @@ func keyTable(w io.Writer, keys []admin.Key, now time.Time) error {
 		since, alive, late := "made "+ago(k.Created, now), "none", "-"
 		switch k.State {
 		case "waiting":
-			since = "signs " + ago(k.Due, now) + " at the earliest"
+			since = "until all guards hold it"
+			if k.Due.After(now) {
+				since = "signs " + ago(k.Due, now) + " at the earliest"
+			}
 		case "signing":
 			since = "for " + span(now.Sub(k.Active))
 		case "retired":

@@ -251,8 +251,8 @@ func TestRotateKeyPublishesNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := next.ID
-	if again, err := b.RotateKey(t.Context(), tester, "ES256"); err != nil || again.ID != id {
-		t.Errorf("a second time: %+v, %v, want %s, which waits already", again, err, id)
+	if again, err := b.RotateKey(t.Context(), tester, "ES256"); err != nil || again.ID != id || again.New || !next.New {
+		t.Errorf("a second time: %+v, %v, want %s, which waits already and was new the first time", again, err, id)
 	}
 	if want := next.Created.Add(2 * time.Hour); next.State != "waiting" || !next.Due.Equal(want) {
 		t.Errorf("%s, due %v, want waiting and %v", next.State, next.Due, want)

@@ -46,10 +46,16 @@ func late(k mint.KeyState, guards []Guard) []string {
 	return out
 }
 
+// Rotated is the key that signs next.
+type Rotated struct {
+	mint.KeyState
+	New bool `json:"new"` // false: it was waiting already, and may sign by now
+}
+
 // RotateKey publishes the next signing key of an algorithm ahead of the
 // schedule; "" is the issuer's default. It returns the key that waits, perhaps since
 // before: signing moves to it when it has been public long enough for every guard.
-func (a *Admin) RotateKey(ctx context.Context, by By, alg string) (*mint.KeyState, error) {
+func (a *Admin) RotateKey(ctx context.Context, by By, alg string) (*Rotated, error) {
 	if a.cfg.Keys == nil {
 		return nil, wrong("", "keys cannot be opened without the sealing key")
 	}
@@ -60,7 +66,7 @@ func (a *Admin) RotateKey(ctx context.Context, by By, alg string) (*mint.KeyStat
 	if !slices.Contains(offered, alg) {
 		return nil, wrong("algorithm", "must be one of %s", strings.Join(offered, ", "))
 	}
-	id, err := a.cfg.Keys.Advance(ctx, alg)
+	id, fresh, err := a.cfg.Keys.Advance(ctx, alg)
 	if err != nil {
 		return nil, err
 	}
@@ -74,9 +80,9 @@ func (a *Admin) RotateKey(ctx context.Context, by By, alg string) (*mint.KeyStat
 	}
 	keys := a.cfg.Keys.Keys()
 	if at := slices.IndexFunc(keys, func(k mint.KeyState) bool { return k.ID == id }); at >= 0 {
-		return &keys[at], nil
+		return &Rotated{keys[at], fresh}, nil
 	}
-	return &mint.KeyState{ID: id}, nil // ended in the meantime
+	return &Rotated{mint.KeyState{ID: id}, fresh}, nil // ended in the meantime
 }
 
 // Compromised says what became of a key that leaked.

@@ -103,14 +103,14 @@ func TestCompromiseTakesTheWaitingKey(t *testing.T) {
 	db, c := storetest.New(t, issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	m := start(t, db, c)
 	signing := kidOf(t, m, "sign", "signing")
-	waiting, err := m.Advance(t.Context(), jose.ES256)
+	waiting, _, err := m.Advance(t.Context(), jose.ES256)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if next, err := compromise(t, db, m, signing, c.now); err != nil || next != waiting {
 		t.Errorf("next = %s, %v, want the waiting %s", next, err, waiting)
 	}
-	other, err := m.Advance(t.Context(), jose.ES256)
+	other, _, err := m.Advance(t.Context(), jose.ES256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +120,34 @@ func TestCompromiseTakesTheWaitingKey(t *testing.T) {
 	if got := states(m, "sign"); got[other] != "ended" || got[waiting] != "signing" {
 		t.Errorf("keys = %v", got)
 	}
+}
+
+// TestAdvance publishes a key, says of one that waits that it does, and of one whose time
+// has come that it signs. A retired key that is to leave at the same time changes nothing.
+func TestAdvance(t *testing.T) {
+	db, c := storetest.New(t, issuer), &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	m := start(t, db, c)
+	advance := func(fresh bool, state string) string {
+		t.Helper()
+		kid, got, err := m.Advance(t.Context(), jose.ES256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := states(m, "sign")[kid]; got != fresh || s != state {
+			t.Errorf("Advance = %s, which is %s, new: %t; want one that is %s, new: %t", kid, s, got, state, fresh)
+		}
+		return kid
+	}
+	next := advance(true, "waiting")
+	if again := advance(false, "waiting"); again != next {
+		t.Errorf("Advance = %s, want %s, which waits already", again, next)
+	}
+	c.now = c.now.Add(2 * time.Hour)
+	if again := advance(false, "signing"); again != next {
+		t.Errorf("Advance = %s, want %s, whose time has come", again, next)
+	}
+	c.now = c.now.Add(mint.LongestLife + 3*time.Hour) // the first key is to leave the set
+	advance(true, "waiting")
 }
 
 // TestCompromiseOfTheFeedKey: batches are signed by the next key at once.

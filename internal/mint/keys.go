@@ -36,7 +36,7 @@ func (m *Mint) Rotate(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("rotate %s %s keys: %w", k.use, k.alg, err)
 			}
-			if !did {
+			if did == stepNone {
 				break
 			}
 			changed = true
@@ -50,26 +50,29 @@ func (m *Mint) Rotate(ctx context.Context) error {
 
 // Advance publishes the next signing key of alg at once, ahead of the schedule.
 // Signing moves to it as by schedule: when it has been public long enough.
-// It returns the kid that waits, which may have been waiting already.
-func (m *Mint) Advance(ctx context.Context, alg string) (string, error) {
+// It returns the kid that waits, and whether it is new: one may have been waiting
+// already. One whose time has come signs from now on.
+func (m *Mint) Advance(ctx context.Context, alg string) (kid string, fresh bool, err error) {
 	if !slices.Contains(m.cfg.Algorithms, alg) {
-		return "", fmt.Errorf("no keys of algorithm %q are kept here", alg)
+		return "", false, fmt.Errorf("no keys of algorithm %q are kept here", alg)
 	}
-	if _, err := m.rotateOne(ctx, useSign, alg, true); err != nil {
-		return "", fmt.Errorf("publish next %s key: %w", alg, err)
+	did, err := m.rotateOne(ctx, useSign, alg, true)
+	if err != nil {
+		return "", false, fmt.Errorf("publish next %s key: %w", alg, err)
 	}
 	if err := m.Reload(ctx); err != nil {
-		return "", err
+		return "", false, err
 	}
 	f := familyOf(m.state.Load().keys, useSign, alg)
 	if f.waiting != nil {
-		return f.waiting.ID, nil
+		return f.waiting.ID, did == stepNext, nil
 	}
-	return f.signing.ID, nil
+	return f.signing.ID, false, nil
 }
 
-// rotateOne makes the fresh key outside the transaction and decides inside it.
-func (m *Mint) rotateOne(ctx context.Context, use, alg string, ahead bool) (bool, error) {
+// rotateOne makes the fresh key outside the transaction and decides inside it. It
+// returns what it did.
+func (m *Mint) rotateOne(ctx context.Context, use, alg string, ahead bool) (step, error) {
 	now := m.cfg.Now()
 	var seen family
 	var due step
@@ -78,7 +81,7 @@ func (m *Mint) rotateOne(ctx context.Context, use, alg string, ahead bool) (bool
 		return err
 	})
 	if err != nil || due == stepNone {
-		return false, err
+		return stepNone, err
 	}
 	if due == stepDrop {
 		m.forget(seen.retired[0]) // before: its row is what an interrupted drop is taken up from
@@ -86,7 +89,7 @@ func (m *Mint) rotateOne(ctx context.Context, use, alg string, ahead bool) (bool
 	var fresh *store.Key
 	if due == stepFirst || due == stepNext {
 		if fresh, err = m.generate(use, alg); err != nil {
-			return false, err
+			return stepNone, err
 		}
 	}
 	did := false
@@ -102,7 +105,10 @@ func (m *Mint) rotateOne(ctx context.Context, use, alg string, ahead bool) (bool
 	if fresh != nil && !did && err == nil { // after an error it may have been committed
 		m.forget(fresh)
 	}
-	return did && err == nil, err
+	if err != nil || !did {
+		return stepNone, err
+	}
+	return due, nil
 }
 
 // due reads a family of keys and says what it needs. ahead asks for the next key
@@ -125,7 +131,7 @@ func (m *Mint) due(tx *store.Tx, use, alg string, ahead bool, now time.Time) (fa
 		plan.deadline = 0
 	}
 	s := plan.judge(f, f.waiting != nil && use == useSign && held(guards, f.waiting.ID), now)
-	if ahead && s == stepNone && f.waiting == nil {
+	if ahead && f.signing != nil && f.waiting == nil { // whatever else is due can wait
 		s = stepNext
 	}
 	return f, s, nil

@@ -158,7 +158,7 @@ func TestRetiredKeyNeedsNoVault(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := m.Advance(t.Context(), jose.ES256); err != nil {
+	if _, _, err := m.Advance(t.Context(), jose.ES256); err != nil {
 		t.Fatal(err)
 	}
 	retired, live := signing(m, "retired"), signing(m, "waiting signing")
@@ -217,7 +217,7 @@ func TestOutageOfTheVault(t *testing.T) {
 	if got := checked(t, m, c.now); got != second || !m.Ready() {
 		t.Errorf("%s signs, want %s", got, second)
 	}
-	if _, err := m.Advance(t.Context(), jose.ES256); !errors.Is(err, errUnreachable) {
+	if _, _, err := m.Advance(t.Context(), jose.ES256); !errors.Is(err, errUnreachable) {
 		t.Errorf("Advance = %v, want %v", err, errUnreachable)
 	}
 	if _, err := mint.Open(t.Context(), cfg); !errors.Is(err, errUnreachable) || !strings.Contains(err.Error(), second) {
@@ -290,7 +290,7 @@ func TestEmergencyInTheVault(t *testing.T) {
 		t.Fatal(err)
 	}
 	leaked := checked(t, m, c.now)
-	waiting, err := m.Advance(t.Context(), jose.ES256)
+	waiting, _, err := m.Advance(t.Context(), jose.ES256)
 	if err != nil {
 		t.Fatal(err)
 	}
