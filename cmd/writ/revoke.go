@@ -174,8 +174,15 @@ func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) er
 	switch {
 	case e.Uncounted:
 		fmt.Fprintln(w, "What it hit could not be counted: the server's log says why.")
-	case e.Grants+e.Sessions == 0 && !e.DryRun && (r.Kind == "grant" || r.Kind == "session"):
-		fmt.Fprintf(w, "There is no living %s of this id here: is it spelled right? The rule stands all the same.\n", r.Kind)
+	case e.Unknown:
+		noun, stands := r.Kind, "The rule stands all the same."
+		if noun == "kid" {
+			noun = "key"
+		}
+		if e.DryRun {
+			stands = "A rule would stand all the same."
+		}
+		fmt.Fprintf(w, "No %s of this id is known here: is it spelled right? %s\n", noun, stands)
 	default:
 		hitText(w, e.Hit, e.DryRun, now)
 	}

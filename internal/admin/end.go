@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -107,18 +108,55 @@ func (a *Admin) count(ctx context.Context, o revoke.Order) (outcome func() (Hit,
 				return err
 			}
 			begin()
-			reach, err := revoke.Measure(tx, o)
-			if err == nil {
-				hit = viewReach(reach)
+			if o.Kind == revoke.SigningKey {
+				if err := endable(tx, o.Value); err != nil {
+					return err
+				}
 			}
-			if err == nil && o.Kind == revoke.SigningKey {
-				err = endable(tx, o.Value)
+			there, err := known(tx, o)
+			if err != nil {
+				return err
 			}
-			return err
+			reach := &revoke.Reach{}
+			if there || o.Kind != revoke.SigningKey { // no client has tokens of a key that is not there
+				if reach, err = revoke.Measure(tx, o); err != nil {
+					return err
+				}
+			}
+			hit = viewReach(reach)
+			hit.Unknown = !there
+			return nil
 		})
 	}()
 	<-begun
 	return func() (Hit, error) { <-done; return hit, err }
+}
+
+// known reports whether a grant, session or key that an order names is there or was;
+// of other kinds, and of standing grants, there is nothing to find.
+func known(tx *store.Tx, o revoke.Order) (bool, error) {
+	var err error
+	switch o.Kind {
+	case revoke.Grant:
+		if strings.HasPrefix(o.Value, mint.StandingPrefix) {
+			return true, nil
+		}
+		_, err = tx.Grant(o.Value)
+	case revoke.Session:
+		_, err = tx.Session(o.Value)
+	case revoke.SigningKey:
+		keys, err := tx.Keys()
+		if err != nil {
+			return false, err
+		}
+		inner, err := tx.InnerKeys(o.Now)
+		return slices.ContainsFunc(keys, func(k *store.Key) bool { return k.ID == o.Value }) ||
+			slices.ContainsFunc(inner, func(k store.InnerKey) bool { return k.ID == o.Value }), err
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Round(100*time.Microsecond)) / 1e6 }
@@ -175,6 +213,7 @@ func (a *Admin) order(act act, r Revocation) (revoke.Order, error) {
 // Hit is how much of what the store knows a revocation is about, with samples.
 // Tokens are not counted: nothing is written for them.
 type Hit struct {
+	Unknown   bool    `json:"unknown,omitempty"` // no grant, session or key of this id is stored; the rule stands all the same
 	Sessions  int     `json:"sessions"`
 	Grants    int     `json:"grants"`
 	Clients   int     `json:"clients"`

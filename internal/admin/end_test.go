@@ -158,6 +158,45 @@ func TestKeyInUseIsNotEnded(t *testing.T) {
 	}
 }
 
+// TestEndSaysWhatNobodyKnows, where the store can tell: grants, sessions and keys.
+func TestEndSaysWhatNobodyKnows(t *testing.T) {
+	b := newBench(t)
+	err := b.db.Update(t.Context(), func(tx *store.Tx) error {
+		return errors.Join(
+			tx.PutClient(&store.Client{ID: "robot"}),
+			tx.PutGrant(&store.Grant{ID: "g_old", UserID: "u_1", ClientID: "robot", Created: b.now, Ended: b.now}),
+			tx.PutSession(&store.Session{ID: "sid", SecretHash: []byte{1}, UserID: "u_1", Created: b.now, Expires: b.now.Add(time.Hour)}),
+			tx.PutKey(&store.Key{ID: "old", Use: "sign", Algorithm: "ES256", Created: b.now, Active: b.now, Retired: b.now}),
+			tx.PutInnerKey(store.InnerKey{ClientID: "robot", ID: "inner", Public: []byte("{}"), Created: b.now, Expires: b.now.Add(time.Hour)}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		kind, value string
+		unknown     bool
+	}{
+		{"grant", "g_old", false}, {"grant", "g_none", true},
+		{"grant", "s_computed", false}, // a standing grant is written nowhere
+		{"session", "sid", false}, {"session", "none", true},
+		{"kid", "old", false}, {"kid", "inner", false}, {"kid", "none", true},
+		{"jkt", "none", false}, {"jti", "none", false}, {"client", "none", false},
+	} {
+		for _, dry := range []bool{true, false} {
+			ended, err := b.End(t.Context(), tester, Revocation{Kind: tt.kind, Value: tt.value, DryRun: dry})
+			if err != nil {
+				t.Fatalf("end %s %s: %v", tt.kind, tt.value, err)
+			}
+			if ended.Unknown != tt.unknown || dry != (ended.Position == 0) {
+				t.Errorf("end %s %s, dry: %t: unknown = %t at position %d, want %t", tt.kind, tt.value, dry, ended.Unknown, ended.Position, tt.unknown)
+			}
+			if tt.unknown && ended.Clients+ended.Resources != 0 {
+				t.Errorf("end %s %s is about %d clients and %d resources, want none", tt.kind, tt.value, ended.Clients, ended.Resources)
+			}
+		}
+	}
+}
+
 // TestEndWaitsForGuards has one guard that says it obeys a little later, one that
 // is gone, and one that is connected and silent.
 func TestEndWaitsForGuards(t *testing.T) {

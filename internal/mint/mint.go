@@ -187,12 +187,15 @@ func (m *Mint) Ready() bool {
 	return r.feed != nil
 }
 
+// StandingPrefix begins the ids of standing grants, and of no others.
+const StandingPrefix = "s_"
+
 // Standing is the id of the grant a client has on its own behalf at a resource.
-// It is computed, never written: HMAC(issuer key; client, resource).
+// It is computed, never written: StandingPrefix and HMAC(issuer key; client, resource).
 func (m *Mint) Standing(clientID, resource string) string {
 	mac := hmac.New(sha256.New, m.mac)
 	mac.Write([]byte("standing\x00" + strconv.Itoa(len(clientID)) + "\x00" + clientID + resource))
-	return "s_" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
+	return StandingPrefix + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
 }
 
 // FeedKey is the key that hashes rule values in this epoch of the feed.
