@@ -387,3 +387,14 @@ func TestSpans(t *testing.T) {
 		}
 	}
 }
+
+func TestAgo(t *testing.T) {
+	now := time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC)
+	for d, want := range map[time.Duration]string{
+		0: "just now", -900 * time.Millisecond: "just now", 900 * time.Millisecond: "now", -time.Minute: "1 min ago", time.Hour: "in 1 h",
+	} {
+		if got := ago(now.Add(d), now); got != want {
+			t.Errorf("ago(%v) = %q, want %q", d, got, want)
+		}
+	}
+}

@@ -48,7 +48,7 @@ func clientCommand(d door) *cobra.Command {
 		if *native {
 			in["application_type"] = "native"
 		}
-		return v.register(ctx, a, cmd, "clients", in, *secretFile)
+		return v.register(ctx, a, cmd, "clients", in, *secretFile, "")
 	})
 
 	set := &cobra.Command{
@@ -75,7 +75,8 @@ func clientCommand(d door) *cobra.Command {
 	rotate.Long = rotate.Short + ".\n\nTokens and keys that were got with the old one stay good. Where it was stolen, end\nthose as well: writ revoke client ID"
 	rotated := rotate.Flags().String("secret-file", "", "write the secret into this new file instead of showing it")
 	rotate.RunE = v.run(func(ctx context.Context, a *api, cmd *cobra.Command, args []string) error {
-		return v.register(ctx, a, cmd, "clients/"+args[0]+"/secret", map[string]any{}, *rotated)
+		return v.register(ctx, a, cmd, "clients/"+args[0]+"/secret", map[string]any{}, *rotated,
+			"Tokens and keys got with the old secret stay good. If it was stolen, end them: writ revoke client "+visible(args[0]))
 	})
 
 	return v.noun("client", "Manage clients: add, list, show, set, rotate, remove",
@@ -160,8 +161,9 @@ func given(list []string) []string {
 	return slices.DeleteFunc(append([]string{}, list...), func(s string) bool { return s == "" })
 }
 
-// register posts in and shows the secret that comes back, or keeps it in a file.
-func (v *verb) register(ctx context.Context, a *api, cmd *cobra.Command, path string, in any, file string) error {
+// register posts in and shows the secret that comes back, or keeps it in a file, and
+// then says what else there is to know.
+func (v *verb) register(ctx context.Context, a *api, cmd *cobra.Command, path string, in any, file, besides string) error {
 	keep := func(string) error { return nil }
 	if file != "" {
 		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // before a secret is made that could not be kept
@@ -199,7 +201,11 @@ func (v *verb) register(ctx context.Context, a *api, cmd *cobra.Command, path st
 		case secret != "":
 			members = append(members, [2]string{"secret", secret + "  (shown only now)"})
 		}
-		return pairs(w, members)
+		err := pairs(w, members)
+		if err == nil && besides != "" {
+			_, err = fmt.Fprintln(w, besides)
+		}
+		return err
 	})
 }
 

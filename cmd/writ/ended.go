@@ -64,6 +64,8 @@ func ruleOn(r admin.Rule) string {
 		return "everything"
 	case feed.KindIssuedBefore:
 		return "what was issued before " + moment(r.Before)
+	case feed.KindSigningKey:
+		return "its key " + visible(r.Value)
 	}
 	return r.Kind + " " + visible(r.Value)
 }

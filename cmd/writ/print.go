@@ -131,10 +131,12 @@ func span(d time.Duration) string {
 
 // ago says how far t is from now.
 func ago(t, now time.Time) string {
-	if t.Sub(now).Abs() < time.Second {
+	switch left := t.Sub(now); {
+	case left > 0 && left < time.Second:
 		return "now"
-	}
-	if t.After(now) {
+	case left <= 0 && left > -time.Second:
+		return "just now"
+	case left > 0:
 		return "in " + span(t.Sub(now))
 	}
 	return span(now.Sub(t)) + " ago"

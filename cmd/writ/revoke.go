@@ -69,7 +69,7 @@ does nothing.
 		if err := a.call(ctx, http.MethodPost, "revocations", in, &ended); err != nil {
 			return err
 		}
-		return v.out.print(cmd.OutOrStdout(), ended, func(w io.Writer) error { return endedText(w, in, ended, time.Now()) })
+		return v.out.print(cmd.OutOrStdout(), ended, func(w io.Writer) error { return endedText(w, args, in, ended, time.Now()) })
 	})
 	return cmd
 }
@@ -152,16 +152,23 @@ func when(text string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-func endedText(w io.Writer, r admin.Revocation, e admin.Ended, now time.Time) error {
+// whatText names what is ended as it was asked for, with the id that was meant.
+func whatText(args []string, r admin.Revocation) string {
+	if r.Kind == "issued-before" {
+		return "everything issued before " + moment(r.Before)
+	}
 	what := r.Kind
-	for _, word := range []string{r.Value, r.ClientID} {
-		if word != "" {
-			what += " " + visible(word)
+	for i, word := range args[1:] {
+		what += " " + visible(word)
+		if i == 0 && word != r.Value {
+			what += " (" + visible(r.Value) + ")"
 		}
 	}
-	if !r.Before.IsZero() {
-		what += " " + moment(r.Before)
-	}
+	return what
+}
+
+func endedText(w io.Writer, args []string, r admin.Revocation, e admin.Ended, now time.Time) error {
+	what := whatText(args, r)
 	did, would := "Ended", "would end"
 	if r.Effect == "step-up" {
 		did, would = "Asked for a new authentication", "would ask for a new authentication"
@@ -226,7 +233,7 @@ func confirmedText(w io.Writer, confirmed int, after string, unreached []admin.G
 func hitText(w io.Writer, h admin.Hit, samples bool, now time.Time) {
 	if h.Sessions+h.Grants+h.Clients+h.Resources == 0 {
 		if samples {
-			fmt.Fprintln(w, "It is about tokens alone: no session, grant, client or resource that is known here.")
+			fmt.Fprintln(w, "It is about tokens alone: no session, grant, client or resource here belongs to it.")
 		}
 		return
 	}

@@ -13,11 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/writ-auth/writ/guard"
 	"github.com/writ-auth/writ/internal/config"
 	"github.com/writ-auth/writ/internal/demo"
 	"github.com/writ-auth/writ/internal/gateway"
 	"github.com/writ-auth/writ/internal/mint"
 	"github.com/writ-auth/writ/internal/oauth"
+	"github.com/writ-auth/writ/token"
 )
 
 func tokenWhy(at *where, out *output) *cobra.Command {
@@ -48,6 +50,9 @@ gateway's configuration file. The exit code is 1 for a request that is refused.`
 			why, err := ask(cmd.Context(), cfg, r)
 			if err != nil {
 				return err
+			}
+			if why.Refusal != nil && why.Refusal.Reason == guard.ReasonKey {
+				why.Checks[len(why.Checks)-1].Detail = missing(cmd.Context(), at, cfg.Issuer, compact)
 			}
 			return printWhy(cmd.OutOrStdout(), out, r, why)
 		},
@@ -119,6 +124,23 @@ func ask(ctx context.Context, cfg gateway.Config, r *http.Request) (gateway.Why,
 		return gateway.Why{}, unreachable(fmt.Errorf("keys and revocations of %s did not come: %w", cfg.Issuer, err))
 	}
 	return g.Why(r.WithContext(ctx)), nil
+}
+
+// missing says why the issuer does not publish the token's key, as far as can be learned.
+func missing(ctx context.Context, at *where, issuer, compact string) string {
+	read, err := readClaims(compact)
+	if err != nil {
+		return err.Error()
+	}
+	p, err := at.resolve()
+	if err != nil || p.issuer != issuer { // the routes are another server's, of a file
+		p = &place{issuer: issuer}
+	}
+	v := &verdict{read: read, now: time.Now()}
+	if err := v.ended(ctx, p, []token.Name{v.key()}); err == nil && v.state == "ended" {
+		return v.why
+	}
+	return "no key has the id " + visible(read.message.Header.KeyID)
 }
 
 func printWhy(w io.Writer, out *output, r *http.Request, why gateway.Why) error {
