@@ -19,7 +19,7 @@ import (
 func keyCommand(d door) *cobra.Command {
 	v := &verb{door: d}
 	list := &cobra.Command{
-		Use: "list", Short: "List the keys that sign tokens and the feed", Args: cobra.NoArgs,
+		Use: "list", Short: "List the keys that sign tokens and the feed, and those of gateways", Args: cobra.NoArgs,
 		RunE: v.run(func(ctx context.Context, a *api, cmd *cobra.Command, _ []string) error {
 			var answer struct {
 				Items []admin.Key `json:"items"`
@@ -95,8 +95,12 @@ func compromisedText(w io.Writer, c admin.Compromised, now time.Time) error {
 }
 
 func keyTable(w io.Writer, keys []admin.Key, now time.Time) error {
-	var lines [][]string
+	var lines, inner [][]string
 	for _, k := range keys {
+		if k.Use == admin.Inner {
+			inner = append(inner, []string{k.ID, k.Algorithm, k.ClientID, ago(k.Created, now), ago(k.Expires, now)})
+			continue
+		}
 		since, alive, late := "made "+ago(k.Created, now), "none", "-"
 		switch k.State {
 		case "waiting":
@@ -131,7 +135,11 @@ func keyTable(w io.Writer, keys []admin.Key, now time.Time) error {
 			fmt.Fprintf(w, "%s is not held by %s.\n", k.ID, visible(g))
 		}
 	}
-	return nil
+	if len(inner) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w, "\nGateways mint transaction tokens with these; \"writ revoke client ID\" takes a client's back:")
+	return rows(w, []string{"KID", "ALGORITHM", "CLIENT", "MADE", "ENDS"}, inner)
 }
 
 func sealCommand() *cobra.Command {

@@ -270,6 +270,40 @@ func TestRotateKeyPublishesNext(t *testing.T) {
 	}
 }
 
+// TestKeysOfGateways are listed behind the issuer's own.
+func TestKeysOfGateways(t *testing.T) {
+	b := newBench(t)
+	b.withKeys(t)
+	err := b.db.Update(t.Context(), func(tx *store.Tx) error {
+		if err := tx.PutClient(&store.Client{ID: "gateway"}); err != nil {
+			return err
+		}
+		for id, ends := range map[string]time.Duration{"lives": time.Hour, "over": -time.Hour} {
+			k := store.InnerKey{ClientID: "gateway", ID: id, Public: []byte(`{"alg":"Ed25519"}`), Created: b.now.Add(-time.Hour), Expires: b.now.Add(ends)}
+			if err := tx.PutInnerKey(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := b.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, k := range keys {
+		if k.Use != "sign" && k.Use != "feed" {
+			got = append(got, strings.Join([]string{k.ID, k.Algorithm, k.Use, k.State, k.ClientID, k.Expires.Sub(b.now).String()}, " "))
+		}
+	}
+	if want := []string{"lives Ed25519 inner signing gateway 1h0m0s"}; !slices.Equal(got, want) || keys[0].Use == Inner {
+		t.Errorf("keys of gateways = %q, want %q behind the issuer's own", got, want)
+	}
+}
+
 // TestCompromiseKey: one transaction ends the key, writes the rule and leaves the lines.
 func TestCompromiseKey(t *testing.T) {
 	b := newBench(t)

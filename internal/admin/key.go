@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,10 +16,15 @@ import (
 // Key is a key that signs, and the guards that do not say they hold it.
 type Key struct {
 	mint.KeyState
-	Late []string `json:"late_guards"` // client and instance of connected guards; of tokens' keys in the set only
+	ClientID string   `json:"client_id,omitempty"` // of a gateway's key: whose it is
+	Late     []string `json:"late_guards"`         // client and instance of connected guards; of tokens' keys in the set only
 }
 
-// Keys lists the issuer's signing keys, newest first.
+// Inner is the use of a gateway's key for transaction tokens.
+const Inner = "inner"
+
+// Keys lists the issuer's signing keys, newest first, and then those by which gateways
+// mint transaction tokens, by client.
 func (a *Admin) Keys(ctx context.Context) ([]Key, error) {
 	if a.cfg.Keys == nil {
 		return nil, wrong("", "keys cannot be opened without the sealing key")
@@ -28,9 +35,37 @@ func (a *Admin) Keys(ctx context.Context) ([]Key, error) {
 	}
 	keys := []Key{}
 	for _, k := range a.cfg.Keys.Keys() {
-		keys = append(keys, Key{k, late(k, guards)})
+		keys = append(keys, Key{KeyState: k, Late: late(k, guards)})
+	}
+	var inner []store.InnerKey
+	err = a.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		inner, err = tx.InnerKeys(a.cfg.Now())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range inner {
+		view, err := viewInner(k)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, view)
 	}
 	return keys, nil
+}
+
+func viewInner(k store.InnerKey) (Key, error) {
+	var jwk struct {
+		Algorithm string `json:"alg"`
+	}
+	if err := json.Unmarshal(k.Public, &jwk); err != nil {
+		return Key{}, fmt.Errorf("read key %s of %s: %w", k.ID, k.ClientID, err)
+	}
+	return Key{
+		KeyState: mint.KeyState{ID: k.ID, Algorithm: jwk.Algorithm, Use: Inner, State: "signing", Created: k.Created, Expires: k.Expires},
+		ClientID: k.ClientID, Late: []string{},
+	}, nil
 }
 
 func late(k mint.KeyState, guards []Guard) []string {
