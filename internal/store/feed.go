@@ -40,8 +40,8 @@ func (tx *Tx) Append(e Entry) error {
 		tx.err = errReadOnly
 	case !storable([]any{e.Kind, e.Value, e.Effect, e.Reason}):
 		tx.err = errText
-	case e.Sweep && !sweeps(e.Kind):
-		tx.err = fmt.Errorf("store: %q is nothing to sweep by", e.Kind)
+	case e.Sweep && (!sweeps(e.Kind) || e.At.IsZero() || e.Until.IsZero()):
+		tx.err = fmt.Errorf("store: a sweep by %q, from %v until %v: want a kind to sweep by, and both times", e.Kind, e.At, e.Until)
 	default:
 		tx.entries = append(tx.entries, e)
 	}

@@ -66,8 +66,7 @@ func (d *DB) Settle(ctx context.Context, now time.Time, limit int) error {
 	return nil
 }
 
-// settle writes what one sweep ended, and then that it did. Codes are left out: they are
-// gone long before their sweep is.
+// settle writes what one sweep ended, and then that it did. Codes are few by then, if any.
 func (d *DB) settle(ctx context.Context, e Entry, limit int) error {
 	parts := []part{{
 		`grants`, `UPDATE grants SET ended = $6, end_reason = $7`, []any{micros(e.At), e.Reason}, ` AND ended = 0` + of[e.Kind],
@@ -81,6 +80,11 @@ func (d *DB) settle(ctx context.Context, e Entry, limit int) error {
 		}
 	}
 	return d.Update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(`DELETE FROM codes WHERE issuer = $1 AND hash <> $2 AND rev < $3`+of[e.Kind],
+			tx.issuer, []byte{}, int64(e.Position), e.Value)
+		if err != nil {
+			return err
+		}
 		return tx.put(`UPDATE feed SET sweep = 2 WHERE issuer = $1 AND position = $2`, tx.issuer, int64(e.Position))
 	})
 }

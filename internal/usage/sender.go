@@ -77,7 +77,7 @@ func NewSender(instance string, post Post, logger *slog.Logger) *Sender {
 // Saw notes a token whose signature was verified. It never waits.
 func (s *Sender) Saw(kid, id, compact string) {
 	select {
-	case s.queue <- sight{kid, name(id), compact, time.Now()}:
+	case s.queue <- sight{kid, name(id), compact, time.Now().Round(0)}: // by the clock on the wall: tokens age while a machine sleeps, too
 	default:
 		s.dropped.Add(1)
 	}
@@ -213,11 +213,14 @@ func (s *Sender) report(ctx context.Context) error {
 	b.tokens = b.tokens[:min(shown, len(b.tokens))]
 	for len(b.tokens) > 0 {
 		err := s.send(ctx, "/usage/token", Evidence{Token: b.tokens[0].compact}, nil)
-		if b.failed++; err != nil && b.failed < tries {
+		refused := errors.Is(err, ErrRefused) // this one token
+		if b.failed++; err != nil && !refused && b.failed < tries {
 			return err
 		}
 		b.tokens, b.failed = b.tokens[1:], 0
-		if err != nil {
+		if refused {
+			s.dropped.Add(1)
+		} else if err != nil {
 			return err
 		}
 	}

@@ -331,6 +331,28 @@ func TestSenderDropsWhatIsRefused(t *testing.T) {
 	}
 }
 
+// TestSenderShowsTheOthers: one token that the issuer refuses to see is dropped alone.
+func TestSenderShowsTheOthers(t *testing.T) {
+	i := &issuer{ask: []string{id(0), id(1), id(2)}}
+	run(t, i, func(s *Sender) {
+		s.post = func(ctx context.Context, path string, body []byte) ([]byte, error) {
+			var e Evidence
+			if err := json.Unmarshal(body, &e); err == nil && e.Token == compact(id(0)) {
+				return nil, fmt.Errorf("403: %w", ErrRefused)
+			}
+			return i.post(ctx, path, body)
+		}
+		for n := range 3 {
+			s.Saw("k", id(n), compact(id(n)))
+		}
+		time.Sleep(2 * every)
+		synctest.Wait()
+	})
+	if want := []string{compact(id(1)), compact(id(2))}; !slices.Equal(i.shown, want) {
+		t.Errorf("shown = %q, want %q", i.shown, want)
+	}
+}
+
 // TestSenderShowsAgain: a token that was asked for is shown although the issuer went away
 // just then, and one that the issuer cannot be shown does not hold up the others.
 func TestSenderShowsAgain(t *testing.T) {
