@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -55,9 +56,11 @@ func (a *Admin) End(ctx context.Context, by By, r Revocation) (*Ended, error) {
 		return nil, err
 	}
 	out := &Ended{DryRun: r.DryRun, Unreached: []Guard{}}
-	counted := a.count(ctx, o)
+	counting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	counted := a.count(counting, o, r.DryRun)
 	if r.DryRun {
-		out.Hit, err = counted()
+		out.Hit, err = counted(nil)
 		return out, err
 	}
 	err = a.cfg.DB.Update(ctx, func(tx *store.Tx) error {
@@ -69,7 +72,6 @@ func (a *Admin) End(ctx context.Context, by By, r Revocation) (*Ended, error) {
 		return revoke.Write(tx, o)
 	})
 	if err != nil {
-		_, _ = counted()
 		return nil, err
 	}
 	err = a.cfg.DB.View(ctx, func(tx *store.Tx) error {
@@ -80,11 +82,11 @@ func (a *Admin) End(ctx context.Context, by By, r Revocation) (*Ended, error) {
 		return err
 	})
 	if err != nil {
-		_, _ = counted()
 		return nil, err
 	}
+	limit := time.After(countFor)
 	heard := a.await(ctx, out.Position)
-	if out.Hit, err = counted(); err != nil { // the order stands whatever comes of it
+	if out.Hit, err = counted(limit); err != nil { // the order stands whatever comes of it
 		a.cfg.Logger.Warn("what a revocation hit was not counted", "kind", o.Kind, "position", out.Position, "error", err)
 		out.Uncounted = true
 	}
@@ -92,10 +94,16 @@ func (a *Admin) End(ctx context.Context, by By, r Revocation) (*Ended, error) {
 	return out, nil
 }
 
-// count begins to count what o would hit as things stand when it returns, and returns how to
-// wait for the outcome, which has to be called. Counting a million grants takes seconds,
-// and the order itself must not wait for it.
-func (a *Admin) count(ctx context.Context, o revoke.Order) (outcome func() (Hit, error)) {
+// countFor is how long the answer to an order waits for the count, at most.
+const countFor = 2 * time.Second
+
+var errLate = errors.New("not counted in time")
+
+// count begins to count what o would hit as things stand when it returns, until ctx ends, and
+// returns how to wait for the outcome. Counting a million grants takes seconds, and neither
+// the order itself nor, for long, its answer must wait for it. Only a dry run may begin the
+// count again: after the order there is nothing left to count.
+func (a *Admin) count(ctx context.Context, o revoke.Order, dry bool) (outcome func(limit <-chan time.Time) (Hit, error)) {
 	begun, done := make(chan struct{}), make(chan struct{})
 	var hit Hit
 	var err error
@@ -103,10 +111,20 @@ func (a *Admin) count(ctx context.Context, o revoke.Order) (outcome func() (Hit,
 		defer close(done)
 		begin := sync.OnceFunc(func() { close(begun) })
 		defer begin()
+		defer func() { // nothing here is worth the whole process
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		seen := false
 		err = a.cfg.DB.View(ctx, func(tx *store.Tx) error {
+			if seen && !dry {
+				return errLate
+			}
 			if _, err := tx.Head(); err != nil { // the first thing read decides what is seen
 				return err
 			}
+			seen = true
 			begin()
 			if o.Kind == revoke.SigningKey {
 				if err := endable(tx, o.Value); err != nil {
@@ -129,7 +147,14 @@ func (a *Admin) count(ctx context.Context, o revoke.Order) (outcome func() (Hit,
 		})
 	}()
 	<-begun
-	return func() (Hit, error) { <-done; return hit, err }
+	return func(limit <-chan time.Time) (Hit, error) {
+		select {
+		case <-done:
+			return hit, err
+		case <-limit:
+			return viewReach(&revoke.Reach{}), errLate
+		}
+	}
 }
 
 // known reports whether a grant, session or key that an order names is there or was;
@@ -196,6 +221,12 @@ func (a *Admin) order(act act, r Revocation) (revoke.Order, error) {
 	}
 	if broad {
 		o.Value = revoke.Any
+	}
+	if o.Kind == revoke.Resource { // as it was registered: another spelling would hit nothing
+		var err error
+		if o.Value, err = canonicalURI(o.Value); err != nil {
+			return o, wrong("value", "%v", err)
+		}
 	}
 	if o.Kind == revoke.Pair {
 		o.Value = revoke.PairOf(r.Value, r.ClientID)

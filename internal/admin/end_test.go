@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/writ-auth/writ/internal/store"
+	"github.com/writ-auth/writ/internal/store/storetest"
 )
 
 // say writes what a guard holds.
@@ -81,6 +84,8 @@ func TestEndRules(t *testing.T) {
 			r.ClientID, line = "y", "subject+client x\ny"
 		case "everything":
 			r.Value, line = "", "everything *"
+		case "resource":
+			r.Value, line = "https://x.example", "resource https://x.example"
 		case "issued-before":
 			r.Value, r.Before, line = "", b.now, "issued-before *"
 		}
@@ -260,5 +265,62 @@ func TestGuardsSayWhoIsCurrent(t *testing.T) {
 		if got := [2]bool{g.Connected, g.Current}; got != want[g.ClientID] {
 			t.Errorf("%s: connected, current = %v, want %v", g.ClientID, got, want[g.ClientID])
 		}
+	}
+}
+
+// TestEndWaitsForNoCount: while nobody can read the grants an order stands and is answered,
+// and the answer does not say that it hit nothing.
+func TestEndWaitsForNoCount(t *testing.T) {
+	at := storetest.Postgres(t) // SQLite's readers wait for nobody
+	b := &bench{db: storetest.Open(t, at, issuer), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	a, err := New(Config{Issuer: issuer, DB: b.db, Now: func() time.Time { return b.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.db.Update(t.Context(), func(tx *store.Tx) error {
+		return tx.PutGrant(&store.Grant{ID: "g", UserID: "u", ClientID: "c", Created: b.now, Expires: b.now.Add(time.Hour)})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	lock, err := conn.Begin(t.Context())
+	if err == nil {
+		_, err = lock.Exec(t.Context(), "LOCK TABLE grants IN ACCESS EXCLUSIVE MODE")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := a.End(t.Context(), tester, Revocation{Kind: "everything"})
+	if err != nil || ended.Position == 0 || !ended.Uncounted || ended.Samples.Grants == nil {
+		t.Errorf("with the grants locked: %+v, %v, want the order to stand, uncounted", ended, err)
+	}
+	if err := lock.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestEndOfResource: a resource is ended by any spelling it could have been registered with.
+func TestEndOfResource(t *testing.T) {
+	b := newBench(t)
+	b.orders(t)
+	if _, err := b.AddClient(t.Context(), tester, service("robot")); err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"https://api.example/orders", "HTTPS://API.example:443/orders/"} {
+		ended, err := b.End(t.Context(), tester, Revocation{Kind: "resource", Value: value})
+		if err != nil || ended.Resources != 1 {
+			t.Errorf("%s: %+v, %v, want one resource", value, ended, err)
+		}
+	}
+	_, err := b.End(t.Context(), tester, Revocation{Kind: "resource", Value: "orders"})
+	wantField(t, err, "value")
+	rules, err := b.Rules(t.Context(), "resource", "https://api.example/orders")
+	if err != nil || len(rules) != 2 {
+		t.Errorf("rules = %+v, %v, want both on the one spelling", rules, err)
 	}
 }
