@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -207,6 +208,42 @@ func TestSessionProvesEveryRequest(t *testing.T) {
 	}
 	if renewed != 1 || len(seen) != 2 {
 		t.Errorf("%d tokens, %d proofs, want 1 and 2", renewed, len(seen))
+	}
+}
+
+// TestRefusedTokenIsReplaced, once: its key may have been ended by the command before.
+func TestRefusedTokenIsReplaced(t *testing.T) {
+	s := newStand(t)
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	s.mux.HandleFunc("POST /admin/v1/revocations", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got = append(got, r.Header.Get("Authorization")+" "+strings.TrimSpace(string(body)))
+		if r.Header.Get("Authorization") != "DPoP good" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	next := "good"
+	renewed := 0
+	through := &session{
+		meta: &s.meta, key: key, held: &tokens{Access: "ended"}, expires: time.Now().Add(time.Hour),
+		renew: func(context.Context) (*tokens, error) { renewed++; return &tokens{Access: next, ExpiresIn: 300}, nil },
+	}
+	a := newAPI(s.URL, through)
+	if err := a.call(t.Context(), "POST", "revocations", map[string]int{"n": 1}, nil); err != nil {
+		t.Errorf("after a renewal: %v, want none", err)
+	}
+	next = "bad, too"
+	through.held = &tokens{Access: "ended"}
+	if err := a.call(t.Context(), "POST", "revocations", map[string]int{"n": 2}, nil); err == nil {
+		t.Error("a token that is never taken gave no error")
+	}
+	want := []string{`DPoP ended {"n":1}`, `DPoP good {"n":1}`, `DPoP ended {"n":2}`, `DPoP bad, too {"n":2}`}
+	if !slices.Equal(got, want) || renewed != 2 {
+		t.Errorf("requests = %q with %d renewals, want %q and 2", got, renewed, want)
 	}
 }
 

@@ -91,8 +91,32 @@ func (s *session) prove(req *http.Request, access string) error {
 	return nil
 }
 
-// RoundTrip signs req and sends it.
+// RoundTrip signs req and sends it. Where the server does not take the token, although its
+// time is not up, it does so once more with another: the key that signed it may have been
+// ended, by the very command before.
 func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
+	used := s.held
+	res, err := s.send(req)
+	if err != nil || res.StatusCode != http.StatusUnauthorized || used == nil || s.held != used || req.Body != nil && req.GetBody == nil {
+		return res, err
+	}
+	again := req.Clone(req.Context())
+	if req.GetBody != nil {
+		if again.Body, err = req.GetBody(); err != nil {
+			return res, nil
+		}
+	}
+	s.held = nil
+	next, err := s.send(again)
+	if err != nil { // there is no other: the sign-in is over, and the first answer says it best
+		return res, nil
+	}
+	res.Body.Close()
+	return next, nil
+}
+
+// send signs req with a token that lives, and sends it.
+func (s *session) send(req *http.Request) (*http.Response, error) {
 	const margin = 10 * time.Second
 	if s.held == nil || time.Until(s.expires) < margin {
 		held, err := s.renew(req.Context())
